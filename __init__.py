@@ -1,0 +1,1 @@
+"""Tidegate: exactly-once stream processing in Python."""

@@ -1,0 +1,1 @@
+"""Keyed state, snapshot files, manifests, checkpoint stores and the catalog."""
