@@ -85,6 +85,12 @@ class StoreFullError(StoreUnavailableError):
     """The checkpoint store has no room left."""
 
 
+class StoreDeniedError(TidegateError):
+    """The checkpoint store refuses us: wrong or expired credentials, missing rights, no such bucket, a symlink."""
+
+    exit_code = 3
+
+
 class StoreExistsError(TidegateError):
     """A create-if-absent found the name taken."""
 
