@@ -62,9 +62,11 @@ class Runtime:
     """(storage, job id, log) -> catalog, brought up to date from the log's manifests"""
     open_lock: Callable[[str, str, CheckpointLog], LivenessLock]
     """(storage, job id, log) -> lock"""
+    retire: Callable[[CheckpointLog, int, int], list[int]]
+    """(log, our attempt, checkpoints to keep) -> epochs whose manifests were deleted; stops by itself for a newer attempt"""
     new_table: TableFactory
-    write_run: Callable[[pl.DataFrame], bytes]
-    """keyed-state run -> Parquet bytes"""
+    write_run: Callable[[pl.DataFrame, Mapping[str, object]], bytes]
+    """(keyed-state run, how SQL shows its columns) -> Parquet bytes"""
     read_run: Callable[[bytes, int, int], pl.DataFrame]
     """(verified Parquet bytes, first key group, end key group) -> rows of these groups"""
     read_file: Callable[[CheckpointLog, FileRef], bytes]
