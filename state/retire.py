@@ -43,27 +43,27 @@ class Retirement:
         self._cleared: set[int] = set()
         self._unreadable: set[int] = set()
         self._savepoints: dict[str, frozenset[str]] = {}
-        self._calls = 0
+        self._until_sweep = 0
 
     def remember(self, manifest: Manifest) -> None:
         """Spare the reading of a manifest that this attempt has decided or read."""
         self._known[manifest.epoch] = _known(manifest)
 
     def retire(self) -> Retired:
-        """Delete what the rules allow; the first call, and each `SWEEP_EVERY`th after it, also sweeps orphans.
+        """Delete what the rules allow; the first call, one in `SWEEP_EVERY` and one after a failure sweep orphans too.
 
         Raises `StoreUnavailableError`; what was not deleted then is found by a later call.
         """
         epochs = self._log.epochs()
         if not epochs:
             return Retired()
-        sweep = self._calls % SWEEP_EVERY == 0
+        left, self._until_sweep = self._until_sweep, 0
         try:
             self._learn(list(epochs))
             saved = self._savepoint_files()
         except _UNREADABLE as error:
             return Retired(reason=f"a kept checkpoint cannot be read, so nothing was deleted: {error.message}")
-        listed = [name for folder in DATA_FOLDERS for name in self._log.store.list(folder)] if sweep else []
+        listed = [name for folder in DATA_FOLDERS for name in self._log.store.list(folder)] if not left else []
         fresh = {epoch: k for epoch, k in self._known.items() if epoch not in self._cleared}
         plan = plan_retirement(
             epochs=epochs, retain=self._retain, known=self._with_bare(fresh), savepoint_files=saved, listed_files=listed
@@ -71,7 +71,7 @@ class Retirement:
         reason = self._delete(plan, epochs[-1])
         if reason:
             return Retired(reason=reason)
-        self._calls += 1
+        self._until_sweep = left - 1 if left else SWEEP_EVERY - 1
         self._forget(plan, list(epochs))
         return Retired(plan.epochs, len(plan.files))
 
