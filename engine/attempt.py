@@ -21,6 +21,7 @@ from .cluster import Cluster, WorkerProcess
 from .errors import FencedError, TidegateError, WorkerLostError
 from .failpoints import failpoint
 from .graph import Graph
+from .logs import ABOUT
 from .messages import (
     AbandonTry,
     Ack,
@@ -192,7 +193,7 @@ class Attempt:
         about = {"attempt": attempt, "job": self._c.job, "workers": self._s.workers, "started_ms": _now_ms()}
         if not self._c.log.claim(attempt, about):
             return rc.ClaimLost()
-        self._c.status.attempt = attempt
+        self._c.status.attempt = ABOUT.attempt = attempt
         self._phase("recovering")
         failpoint("coordinator.attempt-claimed")
         return rc.Claimed()
@@ -521,6 +522,7 @@ class Attempt:
         status.last_checkpoint_bytes = sum(
             f.file.size if hasattr(f, "file") else sum(s.size for s in f.segments) for f in files
         )
+        log.debug("checkpoint %d decided in %.0f ms", epoch, status.last_checkpoint_ms)
         self._catalog(lambda: self._c.catalog.decided(manifest, durations, kind.value))
         self._due_at = max(self._try_started + self._s.checkpoint_interval_s, now + self._s.min_pause_s)
         if kind is Kind.FINAL:

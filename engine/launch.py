@@ -1,22 +1,21 @@
-"""Runs a job: merges settings, refuses a second start, and starts attempt after attempt until the job ends."""
+"""Runs a job: refuses a second start, and starts attempt after attempt until the job ends."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import signal
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from .attempt import Attempt, Context, Ended
 from .background import Background
-from .errors import AlreadyRunningError, JobInvalidError, TidegateError
+from .errors import AlreadyRunningError, TidegateError
 from .ids import KEY_GROUPS_DEFAULT
 from .loading import reference_for
+from .logs import ABOUT
 from .runtime import LivenessLock, installed
 from .settings import Settings
 from .status import Reporter, Status
@@ -40,20 +39,6 @@ class Result:
     status: Status
 
 
-def settings_of(options: Mapping[str, object]) -> Settings:
-    """Return settings from merged options by field name. Raises `JobInvalidError` for an unknown or impossible one."""
-    names = {field.name for field in dataclasses.fields(Settings)}
-    unknown = sorted(set(options) - names)
-    if unknown:
-        raise JobInvalidError(f"unknown options {unknown}", hint=f"known ones: {sorted(names)}")
-    settings = Settings(**options)  # type: ignore[arg-type]
-    if settings.workers < 1:
-        raise JobInvalidError(f"workers is {settings.workers}; a job needs at least 1")
-    if settings.checkpoint_interval_s <= 0:
-        raise JobInvalidError(f"checkpoint_interval is {settings.checkpoint_interval_s:g} s; it must be above zero")
-    return settings
-
-
 def run_job(job: Job, settings: Settings, reporter: Reporter | None = None) -> Result:
     """Run a job until it finishes or is stopped.
 
@@ -61,6 +46,7 @@ def run_job(job: Job, settings: Settings, reporter: Reporter | None = None) -> R
     ended the last attempt when the job cannot go on. SIGINT and SIGTERM stop it with a final checkpoint; a second one
     raises `KeyboardInterrupt`.
     """
+    ABOUT.job = job.name
     graph = job.graph()
     runtime = installed()
     reference = str(reference_for(job))

@@ -17,6 +17,7 @@ from typing import Final
 
 import polars as pl
 
+from . import logs
 from .dataflow import Builder, Hooks, Place
 from .elements import Barrier
 from .errors import FencedError, TidegateError
@@ -61,7 +62,7 @@ def run_worker(control_fd: int, listener_fd: int) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = Control(FrameSocket(socket.socket(fileno=control_fd)))
     setup = control.setup()
-    worker = None
+    logs.configure_worker(as_json=setup.settings.json_logs, job=setup.job, attempt=setup.attempt, worker=setup.subtask)
     try:
         worker = Worker(setup, control, socket.socket(fileno=listener_fd))
         worker.run()
@@ -69,7 +70,7 @@ def run_worker(control_fd: int, listener_fd: int) -> int:
         # The last message of a worker says why it ends; the coordinator decides what becomes of the job.
         control.send(_failure(error))
         if not isinstance(error, TidegateError):
-            log.exception("worker %d ended by a defect", setup.subtask)
+            log.exception("ended by a defect")
         return error.exit_code if isinstance(error, TidegateError) else 1
     return 0
 
