@@ -11,11 +11,12 @@ import click
 from ..engine.errors import JobInvalidError
 from ..engine.logs import DEBUG_VARIABLE
 from ..engine.options import OPTIONS, Option
+from ..engine.settings import Settings
 
 if TYPE_CHECKING:
     from click.decorators import FC
 
-SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 SQL_ROWS: Final = 1000
 SQL_TIMEOUT: Final = "30s"
 
@@ -47,14 +48,22 @@ def _reader(option: Option) -> Callable[[click.Context, click.Parameter, object]
     return read
 
 
+def _default(option: Option) -> str:
+    value = getattr(Settings(), option.field)
+    if option.metavar == "SIZE":
+        return f"{value >> 20}MiB"
+    return f"{value:g}s" if option.metavar == "TIME" else str(value)
+
+
 def option_of(name: str) -> Callable[[FC], FC]:
     """Return the click option of a public option; not given is None, so that lower layers count."""
     option = OPTIONS[name]
+    shown = option.help + ("" if option.is_flag else f"  [{_default(option)}]")
     spelled = option.spelled_on_command_line
     if option.is_flag:
         declaration = f"{spelled}/--no-{spelled.removeprefix('--')}"
         return click.option(declaration, name, default=None, help=option.help)
-    return click.option(spelled, name, default=None, metavar=option.metavar, help=option.help, callback=_reader(option))
+    return click.option(spelled, name, default=None, metavar=option.metavar, help=shown, callback=_reader(option))
 
 
 def _run_options(command: FC) -> FC:
@@ -70,7 +79,7 @@ storage = option_of("storage")
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
-@click.group(context_settings=SETTINGS)
+@click.group(context_settings=CONTEXT)
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show the version."
 )

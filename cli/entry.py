@@ -40,16 +40,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = tidegate.main(args=arguments, prog_name="tidegate", standalone_mode=False)
     except click.exceptions.Exit as end:
         return end.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return USAGE
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        printing.error(error.format_message(), f"see '{context.command_path} --help'" if context else "")
+        return USAGE
+    except SystemExit as end:
+        # Click ends this way when the reader of a pipe such as `| head` has seen enough, which is no failure.
+        return 0 if isinstance(end.__context__, BrokenPipeError) or not isinstance(end.code, int) else end.code
     except (KeyboardInterrupt, click.Abort):
         printing.error("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe such as `| head` has seen enough; the interpreter must not complain when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except TidegateError as error:
         _show_traceback()
         printing.error(error.message, error.hint)

@@ -43,7 +43,8 @@ def sentence(pairs: Sequence[tuple[str, str]]) -> str:
 def short(value: float) -> str:
     """Return a count in at most six characters: 999, 1.2k, 34.5M."""
     number, unit = float(value), 0
-    while number >= _THOUSAND and unit < len(_UNITS) - 1:
+    # What would be shown as 1000 is shown in the next unit.
+    while number >= _THOUSAND - (0.5 if unit == 0 else 0.05) and unit < len(_UNITS) - 1:
         number, unit = number / _THOUSAND, unit + 1
     return f"{number:.0f}" if unit == 0 else f"{number:.1f}{_UNITS[unit]}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -42,8 +43,8 @@ def failure(reason: BaseException, exit_code: int) -> dict[str, object]:
 
 
 def json_document(value: object) -> None:
-    """Print one JSON document on a line of its own."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+    """Print one JSON document on a line of its own; numbers that JSON does not know (nan, inf) become null."""
+    sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
     sys.stdout.flush()
 
 
@@ -94,6 +95,16 @@ def cell(value: object) -> str:
     return text if len(text) <= CELL_WIDTH_MAX else text[: CELL_WIDTH_MAX - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value
+
+
 def _plain(value: object) -> object:
     """Return what JSON can hold for values it has no form for."""
     if isinstance(value, datetime | date | time):
@@ -102,8 +113,6 @@ def _plain(value: object) -> object:
         return value.total_seconds()
     if isinstance(value, bytes | bytearray):
         return bytes(value).hex()
-    if isinstance(value, Mapping):
-        return dict(value)
     return str(value)
 
 
