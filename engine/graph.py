@@ -44,6 +44,10 @@ class MapNode:
     schema: Schema
     lazy: Callable[[pl.LazyFrame], pl.LazyFrame] | None = None
     eager: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+    reads: frozenset[str] | None = None
+    """Columns that it looks at; None when that is not known."""
+    replaces: bool = False
+    """Whether its output has only columns that it computed from `reads`."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class WindowNode:
     keys: tuple[str, ...]
     window: Tumbling
     aggregates: tuple[Aggregate, ...]
+    input_schema: Schema
     schema: Schema
 
 

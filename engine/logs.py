@@ -44,16 +44,17 @@ class TextFormatter(logging.Formatter):
         """Return one line, and the traceback below it if there is one."""
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         place = _place()
-        text = f"{self._before}{at}.{int(record.msecs):03} {record.levelname:{_LEVEL_WIDTH}} {place}{': ' if place else ''}{record.getMessage()}"
+        head = f"{self._before}{at}.{int(record.msecs):03} {record.levelname:{_LEVEL_WIDTH}}"
+        text = f"{head} {place}{': ' if place else ''}{record.getMessage()}"
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return text
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: `time` (ms since the Unix epoch), `level`, `logger`, `job`, `attempt`, `worker`, `message`.
+    """One JSON object per line: `time`, `level`, `logger`, `job`, `attempt`, `worker`, `message`, `traceback`.
 
-    Lines with the figures of the run have them as an object `figures`.
+    `time` is in milliseconds since the Unix epoch; `worker` and `traceback` are there when there is one. Lines with the figures of the run have them as an object `figures`.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,4 +1,4 @@
-"""Readers of option values: each takes what a layer gave (a Python value, TOML value or text) and the words for messages.
+"""Readers of option values: each takes what a layer gave (a Python or TOML value, text) and the words for messages.
 
 All raise `JobInvalidError` that says which option of which layer had which value, and what it must be.
 """

@@ -1,8 +1,8 @@
 """The public options of a run: one table of names, and the merge of all layers in which they may be given.
 
-Layers in rising precedence: `Job(...)`, `job.run(...)`, file, environment, command line. The file is `tidegate.toml`, or
-the table `[tool.tidegate]` of `pyproject.toml`, in the current folder. Every layer uses the same names; the environment
-writes them as `TIDEGATE_CHECKPOINT_INTERVAL`, the command line as `--checkpoint-interval`.
+Layers in rising precedence: `Job(...)`, `job.run(...)`, file, environment, command line. The file is `tidegate.toml`,
+or the table `[tool.tidegate]` of `pyproject.toml`, in the current folder. Every layer uses the same names; the
+environment writes them as `TIDEGATE_CHECKPOINT_INTERVAL`, the command line as `--checkpoint-interval`.
 """
 
 from __future__ import annotations
@@ -53,24 +53,62 @@ class Option:
 _TABLE: Final = (
     Option("storage", "storage", text, "Where checkpoints go: a folder or s3://bucket/prefix.", "URL"),
     Option("workers", "workers", at_least(1), "Number of worker processes.", "N"),
-    Option("checkpoint_interval", "checkpoint_interval_s", seconds(above_zero=True), "Time from checkpoint to checkpoint.", "TIME"),
+    Option(
+        "checkpoint_interval",
+        "checkpoint_interval_s",
+        seconds(above_zero=True),
+        "Time from checkpoint to checkpoint.",
+        "TIME",
+    ),
     Option("min_pause", "min_pause_s", seconds(), "Least time between the end of a checkpoint and the next.", "TIME"),
-    Option("checkpoint_timeout", "checkpoint_timeout_s", seconds(above_zero=True), "When a checkpoint try is abandoned.", "TIME"),
-    Option("tolerate_failed_checkpoints", "tolerate_failed_checkpoints", at_least(0), "Failed tries in a row before the job restarts.", "N"),
-    Option("delivery", "delivery", choice(EXACTLY_ONCE, AT_LEAST_ONCE), f"{EXACTLY_ONCE} or {AT_LEAST_ONCE}.", "WORD"),
+    Option(
+        "checkpoint_timeout",
+        "checkpoint_timeout_s",
+        seconds(above_zero=True),
+        "When a checkpoint try is abandoned.",
+        "TIME",
+    ),
+    Option(
+        "tolerate_failed_checkpoints",
+        "tolerate_failed_checkpoints",
+        at_least(0),
+        "Failed tries in a row before the job restarts.",
+        "N",
+    ),
+    Option(
+        "delivery",
+        "delivery",
+        choice(EXACTLY_ONCE, AT_LEAST_ONCE),
+        f"What sinks promise: {EXACTLY_ONCE} or {AT_LEAST_ONCE}.",
+        "WORD",
+    ),
     Option("retain", "retain", at_least(1), "Number of checkpoints to keep.", "N"),
     Option("restarts", "restarts", at_least(0), "Restarts in a row before the job fails.", "N"),
     Option("restart_backoff", "restart_backoff_s", seconds(), "Pause before a restart; doubles each time.", "TIME"),
     Option("restart_backoff_max", "restart_backoff_max_s", seconds(), "Longest pause before a restart.", "TIME"),
-    Option("worker_timeout", "worker_timeout_s", seconds(above_zero=True), "Silence after which a worker counts as lost.", "TIME"),
-    Option("stop_timeout", "stop_timeout_s", seconds(above_zero=True), "How long a stop waits for output to be committed.", "TIME"),
-    Option("outbox_bytes_max", "outbox_bytes_max", size, "Decided but uncommitted output per worker before reading pauses.", "SIZE"),
+    Option(
+        "worker_timeout",
+        "worker_timeout_s",
+        seconds(above_zero=True),
+        "Silence after which a worker counts as lost.",
+        "TIME",
+    ),
+    Option(
+        "stop_timeout",
+        "stop_timeout_s",
+        seconds(above_zero=True),
+        "How long a stop waits for output to be committed.",
+        "TIME",
+    ),
+    Option(
+        "outbox_bytes_max", "outbox_bytes_max", size, "Uncommitted output per worker at which reading pauses.", "SIZE"
+    ),
     Option("exchange_bytes_max", "exchange_bytes_max", size, "Bytes in flight to each worker.", "SIZE"),
     Option("batch_rows_max", "batch_rows_max", at_least(1), "Most rows that are processed at once.", "N"),
     Option("until_end", "until_end", flag, "Stop where the sources end now; flush windows, commit, exit 0."),
     Option("takeover", "takeover", flag, "Start although the job seems to run elsewhere; fences that run."),
     Option("json", "json_logs", flag, "Logs as JSON lines on stderr, the result as JSON on stdout."),
-)  # fmt: skip
+)
 OPTIONS: Final[Mapping[str, Option]] = {option.name: option for option in _TABLE}
 """All options by public name, in the order of `--help`."""
 
@@ -108,7 +146,7 @@ def settings_for(
     folder: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Return the settings from all layers; file and environment are read from `folder` (the current one) and `environ`."""
+    """Return the settings from all layers; `folder` (the current one) has the file, `environ` the environment."""
     return merge(
         Layer("in Job(...)", job or {}),
         Layer("in run(...)", run or {}),
@@ -141,7 +179,9 @@ def file_layer(folder: Path) -> Layer:
         table = tool.get("tidegate", {}) if isinstance(tool, dict) else {}
         where = f"in [tool.tidegate] of {PYPROJECT}"
         if not isinstance(table, dict):
-            raise JobInvalidError(f"[tool.tidegate] of {PYPROJECT} is not a table", hint="write options below it, such as workers = 2")
+            raise JobInvalidError(
+                f"[tool.tidegate] of {PYPROJECT} is not a table", hint="write options below it, such as workers = 2"
+            )
         return Layer(where, _with_underscores(table))
     return Layer(f"in {FILE}")
 

@@ -1,0 +1,1 @@
+"""Faults on real processes: kill rounds, failpoints, zombies and outages."""

@@ -1,0 +1,22 @@
+"""The map job of the kill rounds: text topic -> "Processed: " + value -> topic, without an exchange."""
+
+from __future__ import annotations
+
+import os
+
+import polars as pl
+
+import tidegate as tg
+
+job = tg.Job("map", storage=os.environ["STORAGE"])
+lines = tg.KafkaSource(
+    os.environ["IN"], bootstrap=os.environ["BROKER"], format=tg.Text(column="value", metadata=("key",))
+)
+(
+    job.read(lines, uid="lines")
+    .with_columns(value=pl.lit("Processed: ") + pl.col("value"))
+    .write(
+        tg.KafkaSink(os.environ["OUT"], bootstrap=os.environ["BROKER"], key="key", format=tg.Text(column="value")),
+        uid="out",
+    )
+)
