@@ -59,7 +59,7 @@ class Heartbeat:
         self._wanted = threading.Event()
         self._ended = threading.Event()
         self._writer: threading.Thread | None = None
-        self._beating = False
+        self._written = False
 
     def acquire(self, machine: str) -> bool:
         """Take the heartbeat; False if another token's counter moves while it is watched.
@@ -89,14 +89,17 @@ class Heartbeat:
             self._writer.start()
 
     def release(self) -> None:
-        """Mark the heartbeat as released, so that the next start need not watch it; may be called twice."""
+        """Mark the heartbeat as released, so that the next start need not watch it; may be called twice.
+
+        Nothing is marked when the last sign of life could not be written: an end need not wait for a store that is gone.
+        """
         if self._ended.is_set():
             return
         self._ended.set()
         self._wanted.set()
         if self._writer is not None:
             self._writer.join(RELEASE_S_MAX)
-        if not self._beating:
+        if not self._written:
             return
         try:
             last = self._read()
@@ -116,8 +119,9 @@ class Heartbeat:
 
     def _write(self) -> None:
         self._mine = replace(self._mine, count=self._mine.count + 1)
-        self._beating = True
+        self._written = False
         self._store.replace(NAME, json.dumps(asdict(self._mine), sort_keys=True).encode())
+        self._written = True
 
     def _may_live(self, beat: Beat | None) -> bool:
         if beat is None or beat.released or beat.token == self._mine.token:

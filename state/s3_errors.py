@@ -19,8 +19,8 @@ class Meaning(Enum):
 
 _CODES: Final = {
     "PreconditionFailed": Meaning.EXISTS,
-    "412": Meaning.EXISTS,
     "NoSuchKey": Meaning.MISSING,
+    "NotFound": Meaning.MISSING,
     "404": Meaning.MISSING,
     "NoSuchBucket": Meaning.DENIED,
     "AccessDenied": Meaning.DENIED,
@@ -35,20 +35,24 @@ _CODES: Final = {
     "NotImplemented": Meaning.DENIED,
     "PermanentRedirect": Meaning.DENIED,
     "SignatureDoesNotMatch": Meaning.DENIED,
-    "401": Meaning.DENIED,
-    "403": Meaning.DENIED,
     "InsufficientStorage": Meaning.FULL,
     "QuotaExceeded": Meaning.FULL,
     "XMinioStorageFull": Meaning.FULL,
-    "507": Meaning.FULL,
+}
+_STATUSES: Final = {
+    401: Meaning.DENIED,
+    403: Meaning.DENIED,
+    404: Meaning.DENIED,  # with a code that names no missing object: a bucket, a user
+    412: Meaning.EXISTS,
+    507: Meaning.FULL,
 }
 _CREDENTIALS: Final = {"NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "ProfileNotFound"}
-_SECRET = re.compile(r"(?i)(://)[^/@\s]+@|(secret|signature|token|credential)[=:]\S+")
+_SECRET = re.compile(r"(?i)(://)[^/@\s]+@|(secret|signature|token|credential)[=:]\s*\S+")
 
 
 def meaning_of(error: BaseException) -> Meaning:
     """Read what the failed request tells about the object."""
-    known = _CODES.get(code_of(error)) or _CODES.get(_status_of(error))
+    known = _CODES.get(code_of(error)) or _STATUSES.get(_status_of(error))
     if known is not None:
         return known
     if type(error).__name__ in _CREDENTIALS or isinstance(error, PermissionError):
@@ -71,9 +75,10 @@ def reason_of(error: BaseException) -> str:
     return _SECRET.sub(r"\1***", f"{code}: {text}" if code and code not in text else text)
 
 
-def _status_of(error: BaseException) -> str:
+def _status_of(error: BaseException) -> int:
     details = _response_of(error).get("ResponseMetadata")
-    return str(details.get("HTTPStatusCode", "")) if isinstance(details, dict) else ""
+    status = details.get("HTTPStatusCode") if isinstance(details, dict) else None
+    return status if isinstance(status, int) else 0
 
 
 def _response_of(error: BaseException) -> dict[str, object]:

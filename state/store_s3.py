@@ -128,12 +128,12 @@ class S3Store:
         request: Callable[[float], T],
         try_s: float,
         *,
-        call_s: float = CALL_S_MAX,
+        call_s: float | None = None,
         missing: T | None = None,
     ) -> T:
-        """Send a request until its outcome is known, starting no try after `call_s` seconds."""
+        """Send a request until its outcome is known, starting no try after `call_s` (CALL_S_MAX) seconds."""
         retrying = Retrying(
-            stop=stop_before_delay(call_s),
+            stop=stop_before_delay(CALL_S_MAX if call_s is None else call_s),
             wait=wait_random_exponential(multiplier=0.1, max=PAUSE_S_MAX),
             retry=retry_if_exception_type(_TryAgainError),
         )

@@ -1,4 +1,7 @@
-"""A real S3-compatible server for tests: versitygw where it is installed, else s3proxy, on a free loopback port."""
+"""A real S3-compatible server for tests: versitygw where it is installed, else s3proxy, on a free loopback port.
+
+`TIDEGATE_VERSITYGW` and `TIDEGATE_S3PROXY` (a program, a jar) say which one to use.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +92,7 @@ class S3Server:
             return False
 
     def _command(self) -> tuple[list[str], dict[str, str]]:
-        versitygw = _find_versitygw()
+        versitygw = None if "TIDEGATE_S3PROXY" in os.environ else _find_versitygw()
         if versitygw is not None:
             options = ["--port", f"127.0.0.1:{self.port}", "--region", REGION, "--quiet"]
             command = [versitygw, *options, "posix", "--disableotmp", str(self.folder / "buckets")]

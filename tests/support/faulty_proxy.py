@@ -1,0 +1,120 @@
+"""A proxy in front of an HTTP server that loses answers, breaks them off, or gives its own; faults are queued by a test."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections import deque
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to one request. `reaches` tells whether the server behind gets it."""
+
+    method: str
+    reaches: bool
+    status: int = 0
+    code: str = ""
+    keep_bytes: int = 0
+
+
+def lost_answer(method: str) -> Fault:
+    """The server does it, but its answer never arrives."""
+    return Fault(method, reaches=True)
+
+
+def lost_request(method: str) -> Fault:
+    """The request never arrives."""
+    return Fault(method, reaches=False)
+
+
+def broken_body(method: str, keep_bytes: int) -> Fault:
+    """The answer's body ends early."""
+    return Fault(method, reaches=True, keep_bytes=keep_bytes)
+
+
+def error(method: str, status: int, code: str) -> Fault:
+    """The answer is an S3 error."""
+    return Fault(method, reaches=False, status=status, code=code)
+
+
+class FaultyProxy:
+    """Forwards to `target` (host, port); each request of a fault's method takes that fault off the queue."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self.target = target
+        self.faults: deque[Fault] = deque()
+        self.requests: list[str] = []
+        self._lock = threading.Lock()
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                proxy.handle(self)
+
+            do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
+
+    def handle(self, request: BaseHTTPRequestHandler) -> None:
+        """Serve one request, with the next fault meant for its method."""
+        body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        with self._lock:
+            self.requests.append(request.command)
+            fault = next((f for f in self.faults if f.method == request.command), None)
+            if fault is not None:
+                self.faults.remove(fault)
+        status, headers, data = self._forward(request, body) if fault is None or fault.reaches else (0, [], b"")
+        if fault is not None and fault.status:
+            status, headers = fault.status, [("Content-Type", "application/xml")]
+            data = f"<Error><Code>{fault.code}</Code><Message>injected</Message></Error>".encode()
+        elif fault is not None and not fault.keep_bytes:
+            self._cut(request)
+            return
+        request.send_response(status)
+        for name, value in headers:
+            request.send_header(name, value)
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        if request.command != "HEAD":
+            request.wfile.write(data[: fault.keep_bytes] if fault is not None and fault.keep_bytes else data)
+        if fault is not None and fault.keep_bytes:
+            self._cut(request)
+
+    def _forward(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        connection = http.client.HTTPConnection(*self.target, timeout=10)
+        try:
+            connection.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in request.headers.items():
+                connection.putheader(name, value)
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            data = answer.read()
+            hidden = {"content-length", "transfer-encoding", "connection"}
+            return answer.status, [(n, v) for n, v in answer.getheaders() if n.lower() not in hidden], data
+        finally:
+            connection.close()
+
+    def _cut(self, request: BaseHTTPRequestHandler) -> None:
+        request.close_connection = True
+        request.wfile.flush()
+        request.connection.shutdown(socket.SHUT_RDWR)
