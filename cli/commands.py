@@ -67,13 +67,18 @@ def option_of(name: str) -> Callable[[FC], FC]:
 
 
 def _run_options(command: FC) -> FC:
-    for name in reversed(OPTIONS):
+    for name in reversed(list(OPTIONS)):
         command = option_of(name)(command)
     return command
 
 
 debug = click.option(
-    "--debug", is_flag=True, expose_value=False, is_eager=True, callback=_set_debug, help="Log details, show tracebacks."
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_set_debug,
+    help="Log details, show tracebacks.",
 )
 storage = option_of("storage")
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
@@ -129,7 +134,7 @@ def checkpoints(job: str, storage: str | None, limit: int, *, as_json: bool) -> 
 @as_json
 @debug
 def sql(job: str, query: str, storage: str | None, limit: int, timeout: str, *, as_json: bool) -> int:
-    """Run a read-only SQL query over a job's catalog and its keyed state.
+    r"""Run a read-only SQL query over a job's catalog and its keyed state.
 
     \b
     tidegate sql revenue "select * from checkpoints order by epoch desc limit 5"
@@ -158,7 +163,12 @@ def rebuild(job: str, storage: str | None, *, as_json: bool) -> int:
 
 
 @tidegate.command()
-@click.option("--folder", type=click.Path(file_okay=False), default=None, help="Where the demo works; kept. A temporary one otherwise.")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False),
+    default=None,
+    help="Where the demo works; a temporary folder if not given.",
+)
 @debug
 def demo(folder: str | None) -> int:
     """Run a windowed job, kill a worker on the way, and check that the output is exact."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engine.errors import JobInvalidError
@@ -26,15 +25,15 @@ class Place:
 
 
 def load_job(reference: str) -> Job:
-    """Load a job from `path.py`, `path.py:name` or `pkg.mod:name`. Raises `JobInvalidError`."""
-    from ..engine.loading import JobReference, load  # noqa: PLC0415 - takes a while, and not every command needs it
+    """Load a job from `path.py`, `path.py:name`, `pkg.mod` or `pkg.mod:name`. Raises `JobInvalidError`."""
+    from ..engine.loading import JobReference, load_for_run  # noqa: PLC0415 - takes a while, not every command needs it
 
-    return load(JobReference.parse(reference))
+    return load_for_run(JobReference.parse(reference))
 
 
 def is_reference(text: str) -> bool:
     """Whether a JOB argument names code, not a job; job names cannot hold a colon or a slash."""
-    return ":" in text or "/" in text or text.endswith(".py") or Path(text).is_file()
+    return ":" in text or "/" in text or text.endswith(".py")
 
 
 def find(text: str, storage: str | None) -> Place:

@@ -26,8 +26,9 @@ LOG_INTERVAL_S: Final = 10.0
 
 
 @contextmanager
-def monitor(*, as_json: bool) -> Iterator[Reporter]:
+def monitor(job: str, *, as_json: bool) -> Iterator[Reporter]:
     """Set up logging and yield the reporter of a run; the live line is gone when this ends."""
+    logs.ABOUT.job = job
     if as_json or not sys.stderr.isatty():
         logs.configure(as_json=as_json)
         yield LogLines()
@@ -56,7 +57,8 @@ class LogLines:
         if changed and not status.epoch:
             log.info("%s", status.phase, extra={"fields": fields})
         else:
-            log.info("%s", figures.sentence(figures.words(status, datetime.now().astimezone())), extra={"fields": fields})
+            text = figures.sentence(figures.words(status, datetime.now().astimezone()))
+            log.info("%s", text, extra={"fields": fields})
 
 
 @contextmanager
@@ -67,7 +69,8 @@ def _live_line() -> Iterator[Reporter]:
     console = Console(stderr=True)
     logs.configure(as_json=False, handler=_ConsoleHandler(console))
     # Drawn when a report comes, twice a second: no thread of its own is needed.
-    with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False) as live:
+    live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+    with live:
 
         def report(status: Status) -> None:
             logs.ABOUT.attempt = status.attempt
@@ -93,7 +96,8 @@ def line(status: Status, now: datetime) -> Text:
 def _style(label: str, value: str) -> str:
     if value == "running":
         return "green"
-    if value in {"recovering", "restarting", "failed"} or (label in {"late", "skipped", "failed checkpoints"} and value != "0"):
+    dropped = label in {"late", "skipped", "failed checkpoints"} and value != "0"
+    if dropped or value in {"recovering", "restarting", "failed"}:
         return "yellow"
     return ""
 

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Mapping
 
-from ..engine import logs
 from ..engine.launch import Result, run_job
 from ..engine.options import settings_for
 from . import figures, printing
@@ -20,9 +19,8 @@ def run_reference(reference: str, given: Mapping[str, object]) -> int:
     """Run a job with options from the command line; return 0 when it finished or was stopped, else raise."""
     job = load_job(reference)
     settings = settings_for(job.options, None, given)
-    logs.ABOUT.job = job.name
     began = time.monotonic()
-    with monitor(as_json=settings.json_logs) as reporter:
+    with monitor(job.name, as_json=settings.json_logs) as reporter:
         result = run_job(job, settings, reporter)
         _log_end(result)
     if settings.json_logs:

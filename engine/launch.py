@@ -15,7 +15,7 @@ from .background import Background
 from .errors import AlreadyRunningError, TidegateError
 from .ids import KEY_GROUPS_DEFAULT
 from .loading import reference_for
-from .logs import ABOUT
+from .logs import configure_if_unset
 from .runtime import LivenessLock, installed
 from .settings import Settings
 from .status import Reporter, Status
@@ -46,7 +46,7 @@ def run_job(job: Job, settings: Settings, reporter: Reporter | None = None) -> R
     ended the last attempt when the job cannot go on. SIGINT and SIGTERM stop it with a final checkpoint; a second one
     raises `KeyboardInterrupt`.
     """
-    ABOUT.job = job.name
+    configure_if_unset(as_json=settings.json_logs, job=job.name)
     graph = job.graph()
     runtime = installed()
     reference = str(reference_for(job))

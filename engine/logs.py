@@ -54,7 +54,8 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """One JSON object per line: `time`, `level`, `logger`, `job`, `attempt`, `worker`, `message`, `traceback`.
 
-    `time` is in milliseconds since the Unix epoch; `worker` and `traceback` are there when there is one. Lines with the figures of the run have them as an object `figures`.
+    `time` is in milliseconds since the Unix epoch; `worker` and `traceback` are there when there is one.
+    Lines with the figures of the run have them as an object `figures`.
     """
 
     def format(self, record: logging.LogRecord) -> str:
