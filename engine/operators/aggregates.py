@@ -233,14 +233,17 @@ def _mean(column: str, _dtype: pl.DataType, _kind: str) -> _Made:
 def _ordered(column: str, dtype: pl.DataType, kind: str) -> _Made:
     name = f"__{kind}_{column}"
     order = tuple(f"__{kind}{part}_{column}" for part in (TIME, SPLIT, OFFSET))
-    sorted_by = pl.struct(TIME, SPLIT, OFFSET)
-    index = sorted_by.arg_min() if kind == "first" else sorted_by.arg_max()
     sources = (TIME, SPLIT, OFFSET)
+
+    def pick(source: str) -> pl.Expr:
+        ordered = pl.col(source).sort_by(*sources)
+        return ordered.first() if kind == "first" else ordered.last()
+
     types: tuple[pl.DataType, ...] = (pl.Int64(), pl.Int32(), pl.Int64())
-    made = {name: (pl.col(column).get(index), dtype, Merge(kind, order))}
+    made = {name: (pick(column), dtype, Merge(kind, order))}
     for part, source, part_type in zip(order, sources, types, strict=True):
         # The order columns win and lose together with the value they belong to.
-        made[part] = (pl.col(source).get(index), part_type, Merge(kind, order))
+        made[part] = (pick(source), part_type, Merge(kind, order))
     return made, pl.col(name), ["col", name]
 
 

@@ -41,6 +41,9 @@ rootLogger.appenderRef.console.ref = console
 # Small internal topics and no waiting for more members: what one broker for tests wants.
 PROPERTIES: Final[Mapping[str, str]] = {
     "auto.create.topics.enable": "false",
+    # A killed broker is let in again only when its last session has ended.
+    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "4000",
     "default.replication.factor": "1",
     "group.initial.rebalance.delay.ms": "0",
     "log.cleaner.enable": "true",
