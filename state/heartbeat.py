@@ -91,7 +91,7 @@ class Heartbeat:
     def release(self) -> None:
         """Mark the heartbeat as released, so that the next start need not watch it; may be called twice.
 
-        Nothing is marked when the last sign of life could not be written: an end need not wait for a store that is gone.
+        Nothing is marked when the last sign of life could not be written: an end does not wait for a lost store.
         """
         if self._ended.is_set():
             return

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.s3_server import S3Server
+from services.s3 import S3Server
 from tidegate.engine.runtime import LivenessLock
 from tidegate.state.heartbeat import NAME, WATCH_S
 from tidegate.state.lock import open_lock

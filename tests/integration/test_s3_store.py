@@ -11,7 +11,7 @@ import pytest
 
 from support.faulty_proxy import Fault, FaultyProxy, broken_body, error, lost_answer, lost_request
 from support.manifests import manifest
-from support.s3_server import S3Server
+from services.s3 import S3Server
 from tidegate.engine.errors import (
     StoreDeniedError,
     StoreExistsError,
