@@ -44,7 +44,7 @@ from .ports.log import CheckpointLog
 from .protocol import checkpoint as cp
 from .protocol import recovery as rc
 from .protocol.manifest import Kind, Manifest
-from .runtime import Catalog, Runtime
+from .runtime import Catalog, Retirement, Runtime
 from .settings import AT_LEAST_ONCE, Settings
 from .source_side import Sources
 from .status import Reporter, Status
@@ -112,6 +112,7 @@ class Attempt:
         self._base: dict[str, int] = {}
         self._committed_told = 0
         self._retire_at = 0
+        self._retirement: Retirement | None = None
         self._decided_count = 0
         self._started = time.monotonic()
         self._due_at = 0.0
@@ -385,17 +386,18 @@ class Attempt:
             self._retire()
 
     def _retire(self) -> None:
-        number, job_log, keep = self._recovery.attempt, self._c.log, self._s.retain
-        runtime, catalog = self._c.runtime, self._c.catalog
+        retirement = self._retirement
+        if retirement is None:
+            retirement = self._c.runtime.open_retirement(self._c.log, self._recovery.attempt, self._s.retain)
+            self._retirement = retirement
 
         def work() -> None:
             failpoint("coordinator.before-retire")
-            gone = runtime.retire(job_log, number, keep)
-            if gone:
-                catalog_lane(gone)
-
-        def catalog_lane(gone: list[int]) -> None:
-            self._c.background.try_run("catalog", lambda: catalog.retired(gone))
+            retired = retirement.retire()
+            if retired.reason:
+                log.warning("nothing was retired: %s", retired.reason)
+            if retired.epochs:
+                self._catalog(lambda: self._c.catalog.retired(list(retired.epochs)))
 
         self._c.background.try_run("retire", work)
 
@@ -507,6 +509,9 @@ class Attempt:
         self._deciding = None
         self._manifest = manifest
         self._decided_count += 1
+        if self._retirement is not None:
+            retirement = self._retirement
+            self._c.background.try_run("retire", lambda: retirement.remember(manifest))
         self._books.add([c for c in manifest.committables if c.epoch == epoch])
         self._books.decided(epoch)
         self._tell_all(Decided(epoch, tries))

@@ -52,6 +52,28 @@ class LivenessLock(Protocol):
         """Give the lock back; may be called twice."""
 
 
+class Retired(Protocol):
+    """What one call of `Retirement.retire` did."""
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """Epochs whose manifests are gone."""
+
+    @property
+    def reason(self) -> str:
+        """Why nothing was deleted although it was asked for."""
+
+
+class Retirement(Protocol):
+    """Deletes checkpoints that are no longer kept, for one attempt. Used by one thread."""
+
+    def remember(self, manifest: Manifest) -> None:
+        """Spare the reading of a manifest that this attempt has decided or read."""
+
+    def retire(self) -> Retired:
+        """Delete what the rules allow; stops by itself when a newer attempt exists."""
+
+
 @dataclass(frozen=True)
 class Runtime:
     """What the engine needs from outside: log, catalog, liveness, tables and the two file formats."""
@@ -62,8 +84,8 @@ class Runtime:
     """(storage, job id, log) -> catalog, brought up to date from the log's manifests"""
     open_lock: Callable[[str, str, CheckpointLog], LivenessLock]
     """(storage, job id, log) -> lock"""
-    retire: Callable[[CheckpointLog, int, int], list[int]]
-    """(log, our attempt, checkpoints to keep) -> epochs whose manifests were deleted; stops by itself for a newer attempt"""
+    open_retirement: Callable[[CheckpointLog, int, int], Retirement]
+    """(log, our attempt, checkpoints to keep) -> what deletes superseded checkpoints"""
     new_table: TableFactory
     write_run: Callable[[pl.DataFrame, Mapping[str, object]], bytes]
     """(keyed-state run, how SQL shows its columns) -> Parquet bytes"""

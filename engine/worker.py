@@ -125,6 +125,7 @@ class Worker:
         self._failure: Exception | None = None
         self._parts: Parts | None = None
         self._running = False
+        self._reading = True
         self._leaving = False
         self._finished_told = False
         self._fenced_told = False
@@ -278,6 +279,7 @@ class Worker:
     def _barrier(self, message: SendBarrier) -> None:
         failpoint("worker.barrier-received")
         barrier = Barrier(self._setup.attempt, message.epoch, message.tries)
+        self._reading = not message.last
         parts = Parts(barrier, self._flow.participants, counters=self._counters())
         self._parts = parts
         for uid, entry in self._flow.sources.items():
@@ -309,7 +311,7 @@ class Worker:
             if port.ready:
                 port.step()
                 busy = True
-        if self._backlog() <= self._setup.settings.outbox_bytes_max:
+        if self._reading and self._backlog() <= self._setup.settings.outbox_bytes_max:
             for entry in self._flow.sources.values():
                 if entry.ready:
                     entry.step()
