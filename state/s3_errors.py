@@ -47,7 +47,7 @@ _STATUSES: Final = {
     507: Meaning.FULL,
 }
 _CREDENTIALS: Final = {"NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "ProfileNotFound"}
-_SECRET = re.compile(r"(?i)(://)[^/@\s]+@|(secret|signature|token|credential)[=:]\s*\S+")
+_SECRET = re.compile(r"(?i)(://)[^/@\s]+@|\b([\w-]*(?:secret|signature|token|credential)[\w-]*\s*[=:]\s*)\S+")
 
 
 def meaning_of(error: BaseException) -> Meaning:
@@ -71,8 +71,8 @@ def code_of(error: BaseException) -> str:
 def reason_of(error: BaseException) -> str:
     """Say in a line what happened, without credentials."""
     code = code_of(error)
-    text = " ".join(str(error).split())[:300] or type(error).__name__
-    return _SECRET.sub(r"\1***", f"{code}: {text}" if code and code not in text else text)
+    text = _SECRET.sub(r"\1\2***", " ".join(str(error).split()))[:300] or type(error).__name__
+    return f"{code}: {text}" if code and code not in text else text
 
 
 def _status_of(error: BaseException) -> int:

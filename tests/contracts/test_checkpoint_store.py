@@ -6,12 +6,28 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 from tidegate.engine.errors import CorruptError, StoreExistsError, StoreMissingError, TidegateError
 from tidegate.state.stores import open_store
 
 CREATORS = 8
-BAD_NAMES = ["", "/a", "a//b", "../a", "a/../b", "a/..", "a/.", "./a", "a/", "a b", "a~", "a\\b", "a\0", "ä", "a\n", "x" * 129]
+BAD_NAMES = [
+    "",
+    "/a",
+    "a//b",
+    "../a",
+    "a/../b",
+    "a/..",
+    "a/.",
+    "./a",
+    "a/",
+    "a b",
+    "a~",
+    "a\\b",
+    "a\0",
+    "ä",
+    "a\n",
+    "x" * 129,
+]
 
 
 def test_what_was_created_is_read_back_by_another_instance(storage: str) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from services.s3 import S3Server
 from tidegate.engine.runtime import LivenessLock
 from tidegate.state.heartbeat import NAME, WATCH_S
 from tidegate.state.lock import open_lock
 from tidegate.state.log import open_log
+
+from services.s3 import S3Server
 
 HOLDER = (
     "import sys, time; from tidegate.state.lock import open_lock; from tidegate.state.log import open_log\n"

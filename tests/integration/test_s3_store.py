@@ -8,10 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
-from support.faulty_proxy import Fault, FaultyProxy, broken_body, error, lost_answer, lost_request
-from support.manifests import manifest
-from services.s3 import S3Server
 from tidegate.engine.errors import (
     StoreDeniedError,
     StoreExistsError,
@@ -23,6 +19,10 @@ from tidegate.engine.ports.store import CheckpointStore
 from tidegate.state.log import open_log
 from tidegate.state.store_s3 import CALL_S_MAX, TRY_S_MAX
 from tidegate.state.stores import open_store
+
+from services.s3 import S3Server
+from support.faulty_proxy import Fault, FaultyProxy, broken_body, error, lost_answer, lost_request
+from support.manifests import manifest
 
 BOUND_S = CALL_S_MAX + TRY_S_MAX + 2.0
 REPLACE_BOUND_S = TRY_S_MAX + 2.0
@@ -118,7 +118,7 @@ def test_a_server_that_is_down_fails_within_the_bound_and_works_when_it_is_back(
     store.create("new", b"x" * 200_000)
 
 
-def test_an_outage_shorter_than_the_bound_is_not_noticed(server: S3Server, storage: str) -> None:
+def test_an_outage_shorter_than_the_bound_is_only_a_delay(server: S3Server, storage: str) -> None:
     store = open_store(storage, "job")
     server.freeze()
     with ThreadPoolExecutor(1) as pool:
@@ -180,7 +180,9 @@ def test_a_passing_fault_of_a_create_is_tried_again(proxy: FaultyProxy, storage:
 
 
 @pytest.mark.parametrize(
-    "fault", [error("GET", 503, "SlowDown"), lost_answer("GET"), broken_body("GET", 1000)], ids=["503", "lost", "broken"]
+    "fault",
+    [error("GET", 503, "SlowDown"), lost_answer("GET"), broken_body("GET", 1000)],
+    ids=["503", "lost", "broken"],
 )
 def test_a_read_never_returns_part_of_an_object(proxy: FaultyProxy, storage: str, fault: Fault) -> None:
     store = open_store(storage, "job")
@@ -250,7 +252,9 @@ def test_an_unknown_key_is_refused_at_once(server: S3Server, storage: str, monke
         open_store(storage, "job").create("a", b"x")
 
 
-def test_missing_credentials_are_said(server: S3Server, storage: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_credentials_are_said(
+    server: S3Server, storage: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))

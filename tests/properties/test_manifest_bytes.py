@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from support.manifests import full_manifest, manifests
 from tidegate.engine.errors import CorruptError
 from tidegate.engine.protocol.manifest import Manifest
 from tidegate.state.manifests import from_json, to_json
+
+from support.manifests import full_manifest, manifests
 
 DATA = to_json(full_manifest())
 

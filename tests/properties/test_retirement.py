@@ -1,21 +1,23 @@
 """Retirement under any sequence of decisions, restarts, kills and zombies: what is kept can be restored."""
+# ruff: noqa: D102 - the names of rules and invariants are sentences
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
-from support.manifests import file_ref, manifest
 from tidegate.engine.protocol.manifest import Committable, FileRef, Manifest, StateFile
 from tidegate.state.log import StoreLog
 from tidegate.state.manifests import files_of, to_json
 from tidegate.state.retire import Retirement
 from tidegate.state.savepoints import read_savepoint, savepoint_names
 from tidegate.state.store_memory import MemoryStore
+
+from support.manifests import file_ref, manifest
+from support.stores import ForwardingStore
 
 _names = itertools.count()
 
@@ -24,40 +26,26 @@ class KilledError(Exception):
     """The process died here."""
 
 
-class Mortal:
+class Mortal(ForwardingStore):
     """A store in whose deletes a process can be killed after some objects are gone."""
 
-    def __init__(self, inner: MemoryStore) -> None:
-        self._inner = inner
-        self.deletes_left: int | None = None
-
-    @property
-    def url(self) -> str:
-        return self._inner.url
-
-    def create(self, name: str, data: bytes) -> None:
-        self._inner.create(name, data)
-
-    def replace(self, name: str, data: bytes) -> None:
-        self._inner.replace(name, data)
-
-    def read(self, name: str) -> bytes:
-        return self._inner.read(name)
-
-    def list(self, prefix: str) -> Sequence[str]:
-        return self._inner.list(prefix)
+    deletes_left: int | None = None
 
     def delete(self, names: Iterable[str]) -> None:
+        """Delete one after the other until the kill."""
         for name in names:
             if self.deletes_left is not None:
                 if self.deletes_left == 0:
                     raise KilledError
                 self.deletes_left -= 1
-            self._inner.delete([name])
+            self.inner.delete([name])
 
 
 class Retiring(RuleBasedStateMachine):
     """One job: its newest attempt decides and retires, older attempts come back as zombies."""
+
+    retirement: Retirement
+    known: int
 
     @initialize(retain=st.integers(1, 4))
     def start(self, retain: int) -> None:
@@ -67,8 +55,6 @@ class Retiring(RuleBasedStateMachine):
         self.zombies: list[tuple[Retirement, int, int]] = []
         self.attempt = 0
         self.decided: dict[int, int] = {}
-        self.taken: set[int] = set()
-        self.reads_at_start = 0
         self.restart()
         self._decide(manifest(0, self.attempt))
 

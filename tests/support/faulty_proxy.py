@@ -1,4 +1,4 @@
-"""A proxy in front of an HTTP server that loses answers, breaks them off, or gives its own; faults are queued by a test."""
+"""A proxy before an HTTP server that loses answers, breaks them off, or gives its own, as a test has queued them."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class FaultyProxy:
             def handle_any(self) -> None:
                 proxy.handle(self)
 
-            do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any
-
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
                 pass
 
+        for method in ("GET", "PUT", "POST", "HEAD", "DELETE"):
+            setattr(Handler, f"do_{method}", Handler.handle_any)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"

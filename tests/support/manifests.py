@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
-
 from tidegate.engine.protocol.manifest import (
     Committable,
     FileRef,
@@ -55,7 +54,9 @@ def full_manifest() -> Manifest:
         states=(StateFile("totals", file_ref("state/totals/812-7-0-1-0.parquet"), 0, 64),),
         committables=(
             Committable("out", 1, 811, (file_ref("outbox/out/811-7-0-1-0.arrow"),), {"topic": "revenue"}),
-            Committable("out", 1, 812, (file_ref("outbox/out/812-7-0-1-0.arrow"), file_ref("outbox/out/812-7-1-1-0.arrow"))),
+            Committable(
+                "out", 1, 812, (file_ref("outbox/out/812-7-0-1-0.arrow"), file_ref("outbox/out/812-7-1-1-0.arrow"))
+            ),
         ),
         sinks=(SinkSubtask("out", 0, 810), SinkSubtask("out", 1)),
         targets={"out": {"cluster": "c1", "partitions": 4}},
@@ -67,7 +68,7 @@ def full_manifest() -> Manifest:
 
 _numbers = st.integers(0, 2**53)
 _uids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
-_json = st.recursive(
+_json: st.SearchStrategy[object] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from support.manifests import file_ref
 from tidegate.engine.errors import CorruptError, StoreMissingError
 from tidegate.state.files import read_file
 from tidegate.state.log import StoreLog, open_log
+
+from support.manifests import file_ref
 
 NAME = "state/totals/1-1-0-0-0.parquet"
 
@@ -28,7 +28,9 @@ def test_a_whole_file_is_read(log: StoreLog) -> None:
 def test_a_truncated_swapped_or_flipped_file_is_refused_with_path_and_hashes(log: StoreLog, found: bytes) -> None:
     log.store.create(NAME, found)
     file = file_ref(NAME, b"rows")
-    with pytest.raises(CorruptError, match=f"{NAME} has {len(found)} bytes, SHA-256 [0-9a-f]{{64}}; expected") as refused:
+    with pytest.raises(
+        CorruptError, match=f"{NAME} has {len(found)} bytes, SHA-256 [0-9a-f]{{64}}; expected"
+    ) as refused:
         read_file(log, file)
     assert file.sha256 in refused.value.message
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from tidegate.engine.errors import StoreUnavailableError
 from tidegate.state.heartbeat import NAME, POLL_S, WATCH_S, Heartbeat
 from tidegate.state.store_memory import MemoryStore
@@ -21,14 +20,17 @@ class Clock:
         self.then: Callable[[], None] = lambda: None
 
     def __call__(self) -> float:
+        """Tell the time."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
+        """Let time pass, then let things happen."""
         self.now += seconds
         self.then()
 
     @property
     def passed_s(self) -> float:
+        """How long was slept."""
         return self.now - 1_000.0
 
 
@@ -86,7 +88,9 @@ def test_a_dead_holder_of_the_same_locked_file_costs_no_wait(heartbeat: Callable
     assert clock.passed_s == 0
 
 
-def test_without_a_machine_nobody_is_taken_for_a_dead_neighbour(heartbeat: Callable[[], Heartbeat], clock: Clock) -> None:
+def test_without_a_machine_nobody_is_taken_for_a_dead_neighbour(
+    heartbeat: Callable[[], Heartbeat], clock: Clock
+) -> None:
     assert heartbeat().acquire("")
     assert heartbeat().acquire("")
     assert clock.passed_s >= WATCH_S
@@ -109,7 +113,9 @@ def test_a_release_during_the_watch_ends_it(heartbeat: Callable[[], Heartbeat], 
     assert clock.passed_s == pytest.approx(POLL_S)
 
 
-def test_a_release_leaves_a_newer_holders_heartbeat_alone(heartbeat: Callable[[], Heartbeat], store: MemoryStore) -> None:
+def test_a_release_leaves_a_newer_holders_heartbeat_alone(
+    heartbeat: Callable[[], Heartbeat], store: MemoryStore
+) -> None:
     old, new = heartbeat(), heartbeat()
     assert old.acquire("a")
     assert new.acquire("a")
@@ -139,7 +145,10 @@ def test_beats_raise_the_counter_from_a_thread_of_their_own(
 
 
 def test_a_beat_neither_waits_nor_raises_when_the_store_is_gone(
-    heartbeat: Callable[[], Heartbeat], store: MemoryStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    heartbeat: Callable[[], Heartbeat],
+    store: MemoryStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     holder = heartbeat()
     assert holder.acquire("a")

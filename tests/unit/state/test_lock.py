@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tidegate.engine.errors import StoreDeniedError
 from tidegate.engine.runtime import LivenessLock
 from tidegate.state.lock import FileLock, SharedLock, open_lock, runtime_folder
@@ -85,8 +84,8 @@ def test_the_lock_is_no_object_of_the_job(tmp_path: Path) -> None:
 
 def test_kill_9_frees_the_lock_at_once(tmp_path: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
     try:
-        assert holder.stdout is not None
         assert holder.stdout.readline().strip() == "True"
         lock = _lock(str(tmp_path))
         assert not lock.acquire()

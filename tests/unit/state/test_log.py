@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
-
-from support.manifests import full_manifest, manifest
 from tidegate.engine.errors import CorruptError, JobInvalidError, StoreMissingError, StoreUnavailableError
 from tidegate.engine.ports.log import CheckpointLog
 from tidegate.engine.ports.store import CheckpointStore
@@ -15,38 +12,26 @@ from tidegate.state.log import StoreLog, open_log
 from tidegate.state.manifests import to_json
 from tidegate.state.stores import open_store
 
+from support.manifests import full_manifest, manifest
+from support.stores import ForwardingStore
 
-class LosesAnswers:
+
+class LosesAnswers(ForwardingStore):
     """A store whose creates happen, or not, without an answer."""
 
     def __init__(self, inner: CheckpointStore) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.losing = 0
         self.lands = True
 
-    @property
-    def url(self) -> str:
-        return self._inner.url
-
     def create(self, name: str, data: bytes) -> None:
+        """Lose the next answers."""
         if self.losing:
             self.losing -= 1
             if self.lands:
-                self._inner.create(name, data)
+                self.inner.create(name, data)
             raise StoreUnavailableError("no answer")
-        self._inner.create(name, data)
-
-    def replace(self, name: str, data: bytes) -> None:
-        self._inner.replace(name, data)
-
-    def read(self, name: str) -> bytes:
-        return self._inner.read(name)
-
-    def list(self, prefix: str) -> Sequence[str]:
-        return self._inner.list(prefix)
-
-    def delete(self, names: Iterable[str]) -> None:
-        self._inner.delete(names)
+        self.inner.create(name, data)
 
 
 @pytest.fixture
@@ -121,7 +106,9 @@ def test_epochs_are_numbers_in_order_not_names_in_order(storage: str) -> None:
     assert newest.epoch == 10**12
 
 
-@pytest.mark.parametrize("name", ["1.json", "0000000000001.json", "00000000000a.json", "000000000001.txt", "x/000000000001.json"])
+@pytest.mark.parametrize(
+    "name", ["1.json", "0000000000001.json", "00000000000a.json", "000000000001.txt", "x/000000000001.json"]
+)
 def test_names_that_are_not_ours_are_passed_over(storage: str, name: str) -> None:
     log = open_log(storage, "job")
     log.decide(manifest(0))
@@ -159,10 +146,10 @@ def test_damage_is_said_with_the_path(storage: str) -> None:
 
 
 def test_a_manifest_that_retires_while_it_is_looked_up_leads_to_a_new_listing(storage: str) -> None:
-    class Vanishing(LosesAnswers):
+    class Vanishing(ForwardingStore):
         def read(self, name: str) -> bytes:
             if name.endswith("1.json"):
-                self._inner.delete([name])
+                self.inner.delete([name])
             return super().read(name)
 
     log = StoreLog(Vanishing(open_store(storage, "job")), "job")

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-
-from support.manifests import file_ref, full_manifest, manifest
 from tidegate.engine.errors import CorruptError, JobInvalidError
 from tidegate.engine.protocol.manifest import Committable, SinkSubtask, SplitPosition, StateFile
 from tidegate.state.manifests import files_of, from_json, to_json
 from tidegate.state.sealed import seal, unseal
+
+from support.manifests import file_ref, full_manifest, manifest
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -40,7 +40,9 @@ def test_another_writer_gives_other_bytes() -> None:
 
 def test_damage_is_said_with_path_and_both_hashes() -> None:
     data = to_json(manifest(3)).replace(b"writer-1-3", b"writer-1-4")
-    with pytest.raises(CorruptError, match=r"s3://b/job/checkpoints/3\.json is damaged: its SHA-256 is \w{64}, expected \w{64}"):
+    with pytest.raises(
+        CorruptError, match=r"s3://b/job/checkpoints/3\.json is damaged: its SHA-256 is \w{64}, expected \w{64}"
+    ):
         from_json(data, "s3://b/job/checkpoints/3.json")
 
 
@@ -114,7 +116,9 @@ def test_a_tampered_file_name_cannot_lead_outside_the_operators_folder(name: str
         from_json(_changed(_set("committables", 0, "segments", 0, "name", value=name)), "here")
 
 
-@pytest.mark.parametrize(("field", "value"), [("job", "../x"), ("job", ""), ("job_uid", "a/b"), ("targets", {"../x": {}})])
+@pytest.mark.parametrize(
+    ("field", "value"), [("job", "../x"), ("job", ""), ("job_uid", "a/b"), ("targets", {"../x": {}})]
+)
 def test_a_tampered_identity_is_refused(field: str, value: object) -> None:
     with pytest.raises(CorruptError, match="cannot be used as a name"):
         from_json(_changed(_set(field, value=value)), "here")

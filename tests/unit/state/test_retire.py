@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
-
-from support.manifests import file_ref, manifest
 from tidegate.engine.errors import StoreUnavailableError
 from tidegate.engine.ports.store import CheckpointStore
 from tidegate.engine.protocol.manifest import Manifest, StateFile
@@ -16,40 +14,40 @@ from tidegate.state.manifests import to_json
 from tidegate.state.retire import Retired, Retirement, retire
 from tidegate.state.stores import open_store
 
+from support.manifests import file_ref, manifest
+from support.stores import ForwardingStore
 
-class Watched:
-    """A store that records deletes and can fail or act at one of them."""
+
+def _nothing(_: list[str]) -> None:
+    """Let a delete happen."""
+
+
+class Watched(ForwardingStore):
+    """A store that records calls and can fail or act at a delete."""
 
     def __init__(self, inner: CheckpointStore) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.deleted: list[list[str]] = []
         self.reads: list[str] = []
         self.lists: list[str] = []
-        self.on_delete: Callable[[list[str]], None] = lambda names: None
-
-    @property
-    def url(self) -> str:
-        return self._inner.url
-
-    def create(self, name: str, data: bytes) -> None:
-        self._inner.create(name, data)
-
-    def replace(self, name: str, data: bytes) -> None:
-        self._inner.replace(name, data)
+        self.on_delete: Callable[[list[str]], None] = _nothing
 
     def read(self, name: str) -> bytes:
+        """Record the name."""
         self.reads.append(name)
-        return self._inner.read(name)
+        return self.inner.read(name)
 
     def list(self, prefix: str) -> Sequence[str]:
+        """Record the prefix."""
         self.lists.append(prefix)
-        return self._inner.list(prefix)
+        return self.inner.list(prefix)
 
     def delete(self, names: Iterable[str]) -> None:
-        doomed = list(names)
+        """Act first, then record the names that are deleted."""
+        doomed = [*names]
         self.on_delete(doomed)
         self.deleted.append(doomed)
-        self._inner.delete(doomed)
+        self.inner.delete(doomed)
 
 
 @pytest.fixture
@@ -104,9 +102,11 @@ def test_a_newer_attempt_stops_everything(log: StoreLog, store: Watched) -> None
     assert store.deleted == []
 
 
-def test_a_newer_attempt_that_appears_between_manifests_and_files_keeps_the_files(log: StoreLog, store: Watched) -> None:
+def test_a_newer_attempt_that_appears_between_manifests_and_files_keeps_the_files(
+    log: StoreLog, store: Watched
+) -> None:
     _start(log, 8)
-    store.on_delete = lambda names: store.create("attempts/000002.json", b"x")
+    store.on_delete = lambda _: store.create("attempts/000002.json", b"x")
     assert Retirement(log, 1, 1).retire().reason == "attempt 1 found attempt 2 and deleted nothing"
     assert len(store.deleted) == 1
     assert _files(log) == list(range(8))
@@ -131,7 +131,7 @@ def test_killed_between_manifests_and_files_the_next_start_sweeps_the_files(log:
         Retirement(log, 1, 2).retire()
     assert list(log.epochs()) == [0, 6, 7]
     assert _files(log) == list(range(8))
-    store.on_delete = lambda names: None
+    store.on_delete = _nothing
     assert log.claim(2, {})
     Retirement(log, 2, 2).retire()
     assert _files(log) == [6, 7]
@@ -150,7 +150,7 @@ def test_a_failed_delete_is_made_up_for_by_the_next_call(log: StoreLog, store: W
     store.on_delete = die
     with pytest.raises(StoreUnavailableError):
         retirement.retire()
-    store.on_delete = lambda names: None
+    store.on_delete = _nothing
     _decide(log, 7)
     retirement.retire()
     assert _files(log) == [6, 7]
@@ -190,7 +190,9 @@ def test_first_manifests_of_many_attempts_are_read_once(log: StoreLog, store: Wa
     assert _files(log) == [29]
 
 
-def test_one_call_reads_a_bounded_number_of_manifests(log: StoreLog, store: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_call_reads_a_bounded_number_of_manifests(
+    log: StoreLog, store: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tidegate.state.retire.READS_MAX", 4)
     _start(log, 20)
     retirement = Retirement(log, 1, 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tidegate.state.s3_errors import Meaning, meaning_of, reason_of
 
 

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tidegate.engine.errors import (
     StoreDeniedError,
     StoreExistsError,
@@ -207,7 +206,7 @@ def test_storage_that_is_a_file_is_refused_with_its_path(tmp_path: Path) -> None
 
 def test_no_descriptor_leaks(store: LocalStore) -> None:
     store.create("state/t/0", b"x")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len([*Path("/proc/self/fd").iterdir()])
     for i in range(20):
         store.create(f"state/t/{i}", b"x")
         with pytest.raises(StoreExistsError):
@@ -217,4 +216,4 @@ def test_no_descriptor_leaks(store: LocalStore) -> None:
         with pytest.raises(StoreMissingError):
             store.read("state/u/none")
     store.delete([f"state/t/{i}" for i in range(20)])
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len([*Path("/proc/self/fd").iterdir()]) == before

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tidegate.engine.errors import JobInvalidError
 from tidegate.state.stores import is_local, local_path, open_store
 
@@ -58,13 +57,17 @@ def test_a_local_form_that_names_no_folder_is_refused(storage: str) -> None:
         open_store(storage, "job")
 
 
-@pytest.mark.parametrize("storage", ["s3://", "s3://B", "s3://bucket//x", "s3://bucket/../x", "s3://bucket/a b", "s3:///x"])
+@pytest.mark.parametrize(
+    "storage", ["s3://", "s3://B", "s3://bucket//x", "s3://bucket/../x", "s3://bucket/a b", "s3:///x"]
+)
 def test_a_malformed_s3_location_is_refused(storage: str) -> None:
     with pytest.raises(JobInvalidError, match="s3://bucket/prefix"):
         open_store(storage, "job")
 
 
-@pytest.mark.parametrize("storage", ["s3://AKIA:hunter2@bucket/x", "s3://bucket/x?secret=hunter2", "s3://bucket#hunter2"])
+@pytest.mark.parametrize(
+    "storage", ["s3://AKIA:hunter2@bucket/x", "s3://bucket/x?secret=hunter2", "s3://bucket#hunter2"]
+)
 def test_credentials_in_a_url_are_refused_and_not_repeated(storage: str) -> None:
     with pytest.raises(JobInvalidError) as refused:
         open_store(storage, "job")
