@@ -31,8 +31,15 @@ def make_kafka(tmp_path: Path) -> Iterator[MakeKafka]:
     """Call with broker properties to start a broker of the test's own; all are killed afterwards."""
     brokers: list[KafkaBroker] = []
 
-    def make(properties: Mapping[str, str] | None = None, **options: object) -> KafkaBroker:
-        broker = KafkaBroker(tmp_path / f"kafka-{len(brokers) + 1}", properties=properties, **options)
+    def make(
+        properties: Mapping[str, str] | None = None,
+        *,
+        client: Mapping[str, str] | None = None,
+        join: KafkaBroker | None = None,
+        node_id: int = 1,
+    ) -> KafkaBroker:
+        folder = tmp_path / f"kafka-{len(brokers) + 1}"
+        broker = KafkaBroker(folder, properties=properties, client=client, join=join, node_id=node_id)
         brokers.append(broker)
         broker.start()
         return broker

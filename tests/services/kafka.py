@@ -86,7 +86,7 @@ class KafkaBroker(ServerProcess):
         self.client: dict[str, str] = {"bootstrap.servers": self.bootstrap, **(client or {})}
         self._properties = dict(properties or {})
         self._joined = join is not None
-        self.controller_port = join.controller_port if join else free_port()
+        self.controller_port: int = join.controller_port if join else free_port()
         self.cluster_id: str = join.cluster_id if join else urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
     def start(self) -> None:

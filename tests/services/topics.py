@@ -21,11 +21,11 @@ CONSUME_WAIT_S: Final = 0.2
 
 RECORD_SCHEMA: Final = pl.Schema(
     {
-        "partition": pl.Int32,
-        "offset": pl.Int64,
-        "key": pl.Binary,
-        "value": pl.Binary,
-        "timestamp": pl.Int64,
+        "partition": pl.Int32(),
+        "offset": pl.Int64(),
+        "key": pl.Binary(),
+        "value": pl.Binary(),
+        "timestamp": pl.Int64(),
         "headers": pl.List(pl.Struct({"name": pl.String, "value": pl.Binary})),
     }
 )
@@ -35,8 +35,8 @@ class Topics:
     """Creates, fills and reads topics of one cluster; every name is new."""
 
     def __init__(self, client: Mapping[str, str]) -> None:
-        self._client = dict(client)
-        self._admin = AdminClient(self._client)
+        self._client: dict[str, str] = dict(client)
+        self._admin = AdminClient({**self._client})
         self._run = uuid.uuid4().hex[:8]
         self._numbers = itertools.count(1)
 
@@ -75,7 +75,7 @@ class Topics:
         partition: int = -1,
         timestamp_ms: int = 0,
     ) -> None:
-        """Write records in order and wait until all are acknowledged; partition -1 goes by key, as in the Java client."""
+        """Write records in order and wait until all are acknowledged; partition -1 goes by key, as Java clients do."""
         settings = {**self._client, "enable.idempotence": "true", "linger.ms": "5", "partitioner": "murmur2_random"}
         producer = Producer(settings)
         failures: list[KafkaError] = []
@@ -116,7 +116,7 @@ class Topics:
 
 def end_offsets(client: Mapping[str, str], topic: str, isolation: Isolation = "read_committed") -> dict[int, int]:
     """The offset behind the last readable record, by partition; with read_committed the last stable offset."""
-    admin = AdminClient(dict(client))
+    admin = AdminClient({**client})
     about = admin.list_topics(topic=topic, timeout=ADMIN_TIMEOUT_S).topics[topic]
     if about.error is not None:
         raise ServiceError(f"topic {topic}: {about.error}")
@@ -163,16 +163,23 @@ def _read_to(consumer: Consumer, topic: str, ends: dict[int, int]) -> pl.DataFra
         for message in consumer.consume(CONSUME_RECORDS_MAX, CONSUME_WAIT_S) if open_partitions else ():
             error = message.error()
             # What comes after the end (records or the end of the partition) shows that the end was reached.
-            if error is None and message.offset() < ends[message.partition()]:
+            partition = _known(message.partition())
+            if error is None and _known(message.offset()) < ends[partition]:
                 messages.append(message)
-            elif error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 (librdkafka's own name)
-                open_partitions.discard(message.partition())
+            elif error is None or error.code() == KafkaError._PARTITION_EOF:
+                open_partitions.discard(partition)
             elif not error.retriable():
                 raise KafkaException(error)
         return not open_partitions
 
     wait_until(f"the end of topic {topic}, partitions {sorted(ends)}", finished, READ_TIMEOUT_S)
     return _frame(messages)
+
+
+def _known(number: int | None) -> int:
+    """A number that every message from a broker has, though the client's types allow None."""
+    assert number is not None
+    return number
 
 
 def _frame(messages: list[Message]) -> pl.DataFrame:
@@ -183,7 +190,7 @@ def _frame(messages: list[Message]) -> pl.DataFrame:
             message.key(),
             message.value(),
             message.timestamp()[1],
-            [{"name": name, "value": value} for name, value in message.headers() or ()],
+            [{"name": header[0], "value": header[1]} for header in message.headers() or ()],
         )
         for message in messages
     ]
