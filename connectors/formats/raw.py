@@ -1,0 +1,48 @@
+"""Raw: records as they are, with everything that Kafka knows about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+import pyarrow as pa
+
+from ...engine.errors import JobInvalidError
+from .base import METADATA, Decoded, to_binary
+
+
+class Raw:
+    """Values are bytes in column `value`; key, headers, topic, partition, offset and timestamp are columns, too.
+
+    As a sink's format it writes `value`, and `key`, `headers`, `partition` and `timestamp` where the stream has them.
+    """
+
+    on_error = "fail"
+    metadata: Mapping[str, str] = {name: name for name in METADATA}  # noqa: RUF012 (constant)
+    column = "value"
+
+    @property
+    def schema(self) -> Mapping[str, pl.DataType]:
+        """One Binary column."""
+        return {self.column: pl.Binary()}
+
+    def decode(self, values: pa.Array, _columns: frozenset[str] | None) -> Decoded:
+        """Every value is good."""
+        column = pl.from_arrow(values)
+        assert isinstance(column, pl.Series)
+        return Decoded(column.alias(self.column).to_frame())
+
+    def encode(self, frame: pl.DataFrame) -> pa.Array:
+        """Return the column's bytes."""
+        return to_binary(frame.get_column(self.column))
+
+    def check_encode(self, schema: Mapping[str, pl.DataType]) -> None:
+        """There has to be a value, and what is there has to have the right dtype."""
+        if schema.get(self.column) not in {pl.Binary, pl.String}:
+            raise JobInvalidError("format Raw writes column 'value' (Binary or String), which the stream does not have")
+        for name, dtype in METADATA.items():
+            if name in schema and name not in {"topic", "offset"} and schema[name] != dtype and name != "key":
+                raise JobInvalidError(f"format Raw: column '{name}' is {schema[name]}, it has to be {dtype}")
+
+    def __repr__(self) -> str:
+        return "Raw()"
