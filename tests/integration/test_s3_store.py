@@ -129,6 +129,14 @@ def test_an_outage_shorter_than_the_bound_is_only_a_delay(server: S3Server, stor
     assert store.read("a") == b"1"
 
 
+def test_no_request_waits_for_the_servers_leave_to_send_its_body(proxy: FaultyProxy, storage: str) -> None:
+    store = open_store(storage, "job")
+    store.create("a", b"x" * 100_000)
+    store.replace("b", b"x")
+    assert proxy.requests == ["PUT", "PUT"]
+    assert proxy.expectations == []
+
+
 def test_a_create_whose_answer_was_lost_meets_its_own_bytes(proxy: FaultyProxy, storage: str) -> None:
     store = open_store(storage, "job")
     proxy.faults.append(lost_answer("PUT"))

@@ -49,6 +49,7 @@ class FaultyProxy:
         self.target = target
         self.faults: deque[Fault] = deque()
         self.requests: list[str] = []
+        self.expectations: list[str] = []
         self._lock = threading.Lock()
         proxy = self
 
@@ -80,6 +81,7 @@ class FaultyProxy:
         body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
         with self._lock:
             self.requests.append(request.command)
+            self.expectations.extend(request.headers.get_all("Expect", []))
             fault = next((f for f in self.faults if f.method == request.command), None)
             if fault is not None:
                 self.faults.remove(fault)
