@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from ..engine.errors import CorruptError, JobInvalidError, StoreMissingError
 from ..engine.failpoints import failpoint
@@ -22,8 +20,6 @@ READS_MAX: Final = 200
 SWEEP_EVERY: Final = 64
 """After how many calls all files are listed again, to find what dead attempts and failed tries left behind."""
 
-_log = logging.getLogger("tidegate.retire")
-_retirements: Final[WeakKeyDictionary[CheckpointLog, Retirement]] = WeakKeyDictionary()
 _UNREADABLE: Final = (CorruptError, JobInvalidError, StoreMissingError)
 
 
@@ -41,8 +37,8 @@ class Retirement:
 
     def __init__(self, log: CheckpointLog, attempt: int, retain: int) -> None:
         self._log = log
-        self.attempt = attempt
-        self.retain = retain
+        self._attempt = attempt
+        self._retain = retain
         self._known: dict[int, Known] = {}
         self._cleared: set[int] = set()
         self._unreadable: set[int] = set()
@@ -70,7 +66,7 @@ class Retirement:
         listed = [name for folder in DATA_FOLDERS for name in self._log.store.list(folder)] if not left else []
         fresh = {epoch: k for epoch, k in self._known.items() if epoch not in self._cleared}
         plan = plan_retirement(
-            epochs=epochs, retain=self.retain, known=self._with_bare(fresh), savepoint_files=saved, listed_files=listed
+            epochs=epochs, retain=self._retain, known=self._with_bare(fresh), savepoint_files=saved, listed_files=listed
         )
         reason = self._delete(plan, epochs[-1])
         if reason:
@@ -83,7 +79,7 @@ class Retirement:
         """Delete manifests, then files; the newest attempt is looked up right before each, not when planning began."""
         steps = [[manifest_name(epoch) for epoch in plan.epochs], list(plan.files)]
         for names in filter(None, steps):
-            reason = refusal(self.attempt, self._log.attempts(), self._known[newest].attempt)
+            reason = refusal(self._attempt, self._log.attempts(), self._known[newest].attempt)
             if reason:
                 return reason
             self._log.store.delete(names)
@@ -92,10 +88,10 @@ class Retirement:
 
     def _learn(self, epochs: list[int]) -> None:
         """Read the window, then candidates and those before them, newest first, up to a bound; a damaged one stays."""
-        for epoch in window(epochs, self.retain):
+        for epoch in window(epochs, self._retain):
             self._read(epoch)
         position = {epoch: i for i, epoch in enumerate(epochs)}
-        wanted = [e for c in reversed(candidates(epochs, self.retain)) for e in (c, epochs[position[c] - 1])]
+        wanted = [e for c in reversed(candidates(epochs, self._retain)) for e in (c, epochs[position[c] - 1])]
         skipped = self._known.keys() | self._unreadable
         for epoch in [e for e in dict.fromkeys(wanted) if e not in skipped][:READS_MAX]:
             try:
@@ -120,24 +116,10 @@ class Retirement:
 
     def _forget(self, plan: Plan, epochs: list[int]) -> None:
         gone = set(plan.epochs)
-        self._cleared.update(set(candidates(epochs, self.retain)) & self._known.keys())
+        self._cleared.update(set(candidates(epochs, self._retain)) & self._known.keys())
         left = set(epochs) - gone
         self._known = {epoch: known for epoch, known in self._known.items() if epoch in left}
         self._cleared &= left
-
-
-def retire(log: CheckpointLog, attempt: int, retain: int) -> list[int]:
-    """Retire what the rules allow and return the epochs whose manifests are gone; see `Retirement.retire`.
-
-    Calls for one log and attempt remember what they have read; they come from one thread.
-    """
-    retirement = _retirements.get(log)
-    if retirement is None or (retirement.attempt, retirement.retain) != (attempt, retain):
-        retirement = _retirements[log] = Retirement(log, attempt, retain)
-    done = retirement.retire()
-    if done.reason:
-        _log.warning("%s", done.reason)
-    return list(done.epochs)
 
 
 def _known(manifest: Manifest) -> Known:

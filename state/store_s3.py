@@ -1,5 +1,7 @@
 """A checkpoint store in an S3 bucket: conditional creates, own retries within one bound, nothing cached.
 
+Its libraries are an extra, so this module is imported only for storage in S3.
+
 | answer to a create | what is done |
 |---|---|
 | created | success |
@@ -14,12 +16,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
 from ..engine.errors import (
-    JobInvalidError,
     StoreDeniedError,
     StoreExistsError,
     StoreFullError,
@@ -29,9 +30,7 @@ from ..engine.errors import (
 )
 from .names import check_name, check_prefix
 from .s3_errors import Meaning, code_of, meaning_of, reason_of
-
-if TYPE_CHECKING:
-    from .s3_filesystem import BoundedS3FileSystem
+from .s3_filesystem import open_filesystem
 
 TRY_S_MAX: Final = 5.0
 """How long one request may take, besides the transfer of its body."""
@@ -61,7 +60,7 @@ class S3Store:
     def __init__(self, bucket: str, prefix: str, job: str) -> None:
         self._root = "/".join(part for part in (bucket, prefix, job) if part)
         self._bucket = bucket
-        self._fs = _connect()
+        self._fs = open_filesystem()
 
     @property
     def url(self) -> str:
@@ -179,14 +178,3 @@ class S3Store:
 
 def _transfer_s(data: bytes) -> float:
     return TRY_S_MAX + len(data) / TRANSFER_BYTES_PER_S_MIN
-
-
-def _connect() -> BoundedS3FileSystem:
-    try:
-        from .s3_filesystem import open_filesystem  # noqa: PLC0415 - an extra, and slow to import
-    except ImportError as error:
-        raise JobInvalidError(
-            f"storage in S3 needs a library that is not installed: {error.name}",
-            hint="pip install 'tidegate[s3]'",
-        ) from error
-    return open_filesystem()

@@ -35,10 +35,7 @@ def open_store(storage: str, job: str) -> CheckpointStore:
     check_job_id(job)
     scheme = _scheme(storage)
     if scheme == "s3":
-        from .store_s3 import S3Store  # noqa: PLC0415 - its libraries are an extra
-
-        bucket, prefix = _s3_parts(storage)
-        return S3Store(bucket, prefix, job)
+        return _open_s3(*_s3_parts(storage), job)
     if scheme == "memory":
         return MemoryStore(storage.rstrip("/"), job)
     return LocalStore(local_path(storage) / job)
@@ -60,6 +57,17 @@ def local_path(storage: str) -> Path:
     if not path or "\0" in path:
         raise JobInvalidError(f"storage {storage!r} names no folder", hint=f"storage is {FORMS}")
     return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100,PTH111 - abspath folds `..` without the disk
+
+
+def _open_s3(bucket: str, prefix: str, job: str) -> CheckpointStore:
+    try:
+        from .store_s3 import S3Store  # noqa: PLC0415 - its libraries are an extra, and slow to import
+    except ImportError as error:
+        raise JobInvalidError(
+            f"storage in S3 needs a library that is not installed: {error.name}",
+            hint="pip install 'tidegate[s3]'",
+        ) from error
+    return S3Store(bucket, prefix, job)
 
 
 def _scheme(storage: str) -> str:

@@ -11,7 +11,7 @@ from tidegate.engine.ports.store import CheckpointStore
 from tidegate.engine.protocol.manifest import Manifest, StateFile
 from tidegate.state.log import StoreLog
 from tidegate.state.manifests import to_json
-from tidegate.state.retire import Retired, Retirement, retire
+from tidegate.state.retire import Retired, Retirement
 from tidegate.state.stores import open_store
 
 from support.manifests import file_ref, manifest
@@ -234,19 +234,3 @@ def test_objects_that_no_rule_names_are_never_touched(log: StoreLog, store: Watc
     Retirement(log, 1, 1).retire()
     assert set(others) <= set(store.list(""))
     assert "attempts/000001.json" in store.list("")
-
-
-def test_calls_for_one_log_and_attempt_remember_what_they_read(log: StoreLog, store: Watched) -> None:
-    _start(log, 8)
-    assert retire(log, 1, 3) == [1, 2, 3, 4]
-    store.reads.clear()
-    assert retire(log, 1, 3) == []
-    assert store.reads == []
-    assert retire(log, 1, 2) == [5]
-
-
-def test_a_refusal_is_logged(log: StoreLog, caplog: pytest.LogCaptureFixture) -> None:
-    _start(log, 8)
-    log.claim(2, {})
-    assert retire(log, 1, 3) == []
-    assert "attempt 1 found attempt 2 and deleted nothing" in caplog.text

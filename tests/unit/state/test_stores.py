@@ -81,9 +81,13 @@ def test_a_job_id_that_leads_elsewhere_is_refused(job: str, tmp_path: Path) -> N
         open_store(str(tmp_path), job)
 
 
-def test_a_missing_s3_library_is_said_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.delitem(sys.modules, "tidegate.state.s3_filesystem", raising=False)
-    with pytest.raises(JobInvalidError, match="s3fs") as refused:
+@pytest.mark.parametrize("library", ["s3fs", "tenacity"])
+def test_a_missing_s3_library_is_said_with_the_command_that_installs_it(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    for module in ("store_s3", "s3_filesystem"):
+        monkeypatch.delitem(sys.modules, f"tidegate.state.{module}", raising=False)
+    with pytest.raises(JobInvalidError, match=library) as refused:
         open_store("s3://bucket/prefix", "job")
     assert "pip install 'tidegate[s3]'" in refused.value.hint
