@@ -10,6 +10,7 @@ import click
 
 from ..engine.errors import JobInvalidError
 from ..engine.logs import DEBUG_VARIABLE
+from ..engine.option_values import seconds
 from ..engine.options import OPTIONS, Option
 from ..engine.settings import Settings
 
@@ -21,9 +22,9 @@ SQL_ROWS: Final = 1000
 SQL_TIMEOUT: Final = "30s"
 
 
-def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
+def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
-        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - only this command needs it
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 (only this command needs it)
 
         try:
             click.echo(f"tidegate {version('tidegate')}")
@@ -32,7 +33,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
         context.exit()
 
 
-def _set_debug(_context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
+def _set_debug(_context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
         # In the environment, because worker processes need to know too.
         os.environ[DEBUG_VARIABLE] = "1"
@@ -53,6 +54,13 @@ def _default(option: Option) -> str:
     if option.metavar == "SIZE":
         return f"{value >> 20}MiB"
     return f"{value:g}s" if option.metavar == "TIME" else str(value)
+
+
+def _seconds(_context: click.Context, _parameter: click.Parameter, value: object) -> object:
+    try:
+        return seconds(above_zero=True)(value, "value")
+    except JobInvalidError as error:
+        raise click.BadParameter(error.message) from error
 
 
 def option_of(name: str) -> Callable[[FC], FC]:
@@ -107,7 +115,7 @@ def run(reference: str, **given: object) -> int:
     at once. Exit codes: 0 finished or stopped, 1 failed, 2 usage, 3 invalid job or configuration, 4 fenced by another
     attempt, 5 already running, 130 interrupted twice.
     """
-    from .running import run_reference  # noqa: PLC0415 - loads the engine, which other commands need not
+    from .running import run_reference  # noqa: PLC0415 (loads the engine, which other commands need not)
 
     return run_reference(reference, given)
 
@@ -120,7 +128,7 @@ def run(reference: str, **given: object) -> int:
 @debug
 def checkpoints(job: str, storage: str | None, limit: int, *, as_json: bool) -> int:
     """List the checkpoints of a job, newest first."""
-    from .queries import show_checkpoints  # noqa: PLC0415 - loads the catalog's database
+    from .queries import show_checkpoints  # noqa: PLC0415 (loads the catalog's database)
 
     return show_checkpoints(job, storage, limit, as_json=as_json)
 
@@ -130,19 +138,27 @@ def checkpoints(job: str, storage: str | None, limit: int, *, as_json: bool) -> 
 @click.argument("query")
 @storage
 @click.option("--limit", type=click.IntRange(1), default=SQL_ROWS, show_default=True, help="Most rows to show.")
-@click.option("--timeout", metavar="TIME", default=SQL_TIMEOUT, show_default=True, help="Longest time for the query.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    metavar="TIME",
+    default=SQL_TIMEOUT,
+    show_default=True,
+    callback=_seconds,
+    help="Longest time for the query.",
+)
 @as_json
 @debug
-def sql(job: str, query: str, storage: str | None, limit: int, timeout: str, *, as_json: bool) -> int:
+def sql(job: str, query: str, storage: str | None, limit: int, timeout_s: float, *, as_json: bool) -> int:
     r"""Run a read-only SQL query over a job's catalog and its keyed state.
 
     \b
     tidegate sql revenue "select * from checkpoints order by epoch desc limit 5"
     tidegate sql revenue "select * from state('revenue-10s')"
     """
-    from .queries import show_query  # noqa: PLC0415 - loads the catalog's database
+    from .queries import show_query  # noqa: PLC0415 (loads the catalog's database)
 
-    return show_query(job, query, storage, limit, timeout, as_json=as_json)
+    return show_query(job, query, storage, limit, timeout_s, as_json=as_json)
 
 
 @tidegate.group()
@@ -157,7 +173,7 @@ def catalog() -> None:
 @debug
 def rebuild(job: str, storage: str | None, *, as_json: bool) -> int:
     """Make a job's catalog again from its manifests."""
-    from .queries import rebuild_catalog  # noqa: PLC0415 - loads the catalog's database
+    from .queries import rebuild_catalog  # noqa: PLC0415 (loads the catalog's database)
 
     return rebuild_catalog(job, storage, as_json=as_json)
 
@@ -172,7 +188,7 @@ def rebuild(job: str, storage: str | None, *, as_json: bool) -> int:
 @debug
 def demo(folder: str | None) -> int:
     """Run a windowed job, kill a worker on the way, and check that the output is exact."""
-    from ..demo import run_demo  # noqa: PLC0415 - loads everything
+    from ..demo import run_demo  # noqa: PLC0415 (loads everything)
 
     return run_demo(folder, click.echo)
 

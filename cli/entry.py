@@ -38,34 +38,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = "--json" in arguments
     try:
         result = tidegate.main(args=arguments, prog_name="tidegate", standalone_mode=False)
+        code = result if isinstance(result, int) else 0
     except click.exceptions.Exit as end:
-        return end.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return USAGE
+        code = end.exit_code
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        printing.error(error.format_message(), f"see '{context.command_path} --help'" if context else "")
-        return USAGE
-    except SystemExit as end:
-        # Click ends this way when the reader of a pipe such as `| head` has seen enough, which is no failure.
-        return 0 if isinstance(end.__context__, BrokenPipeError) or not isinstance(end.code, int) else end.code
+        code = _usage(error)
+    except SystemExit:
+        # Click ends this way after shell completion, and when the reader of a pipe (`| head`) has seen enough.
+        code = 0
     except (KeyboardInterrupt, click.Abort):
         printing.error("interrupted")
-        return INTERRUPTED
+        code = INTERRUPTED
     except TidegateError as error:
         _show_traceback()
         printing.error(error.message, error.hint)
-        if as_json:
-            printing.json_document(printing.failure(error, error.exit_code))
-        return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the last resort: a defect becomes a message and an exit code
+        code = _failed(error, error.exit_code, as_json=as_json)
+    except Exception as error:  # noqa: BLE001 (the last resort: a defect becomes a message and an exit code)
         hint = f"this is a defect of Tidegate or of the job's code; run again with {TRACEBACK_VARIABLE}=1 to see where"
         printing.error(f"unexpected {type(error).__name__}: {error}", "" if _show_traceback() else hint)
-        if as_json:
-            printing.json_document(printing.failure(error, FAILED))
-        return FAILED
-    return result if isinstance(result, int) else 0
+        code = _failed(error, FAILED, as_json=as_json)
+    return code
+
+
+def _usage(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+    else:
+        context = getattr(error, "ctx", None)
+        printing.error(error.format_message(), f"see '{context.command_path} --help'" if context else "")
+    return USAGE
+
+
+def _failed(error: Exception, exit_code: int, *, as_json: bool) -> int:
+    if as_json:
+        printing.json_document(printing.failure(error, exit_code))
+    return exit_code
 
 
 def _show_traceback() -> bool:

@@ -26,7 +26,7 @@ class Place:
 
 def load_job(reference: str) -> Job:
     """Load a job from `path.py`, `path.py:name`, `pkg.mod` or `pkg.mod:name`. Raises `JobInvalidError`."""
-    from ..engine.loading import JobReference, load_for_run  # noqa: PLC0415 - takes a while, not every command needs it
+    from ..engine.loading import JobReference, load_for_run  # noqa: PLC0415 (takes a while, not every command needs it)
 
     return load_for_run(JobReference.parse(reference))
 
@@ -49,7 +49,7 @@ def find(text: str, storage: str | None) -> Place:
 
 
 def _check_there(place: Place) -> None:
-    from ..state.stores import is_local, local_path  # noqa: PLC0415 - see above
+    from ..state.stores import is_local, local_path  # noqa: PLC0415 (see above)
 
     if not is_local(place.storage):
         return

@@ -63,8 +63,8 @@ class LogLines:
 
 @contextmanager
 def _live_line() -> Iterator[Reporter]:
-    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it, and it takes a while
-    from rich.live import Live  # noqa: PLC0415 - likewise
+    from rich.console import Console  # noqa: PLC0415 (only a terminal needs it, and it takes a while)
+    from rich.live import Live  # noqa: PLC0415 (likewise)
 
     console = Console(stderr=True)
     logs.configure(as_json=False, handler=_ConsoleHandler(console))
@@ -81,7 +81,7 @@ def _live_line() -> Iterator[Reporter]:
 
 def line(status: Status, now: datetime) -> Text:
     """Return the live line."""
-    from rich.text import Text  # noqa: PLC0415 - see above
+    from rich.text import Text  # noqa: PLC0415 (see above)
 
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(status.job, style="bold")
@@ -113,5 +113,5 @@ class _ConsoleHandler(logging.Handler):
         """Print one record."""
         try:
             self._console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
-        except Exception:  # noqa: BLE001 - a log line must never end a run; logging's own rule
+        except Exception:  # noqa: BLE001 (a log line must never end a run; logging's own rule)
             self.handleError(record)

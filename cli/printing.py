@@ -13,6 +13,7 @@ from typing import Final
 from ..engine.errors import TidegateError
 
 CELL_WIDTH_MAX: Final = 60
+SIX_DIGITS: Final = 1e6
 NULL: Final = "-"
 
 
@@ -85,7 +86,7 @@ def cell(value: object) -> str:
         case datetime():
             text = value.isoformat(sep=" ", timespec="milliseconds")
         case float():
-            text = f"{value:.6g}" if abs(value) < 1e6 else f"{value:.2f}"
+            text = f"{value:.6g}" if abs(value) < SIX_DIGITS else f"{value:.2f}"
         case dict() | list():
             text = json.dumps(value, ensure_ascii=False, default=_plain)
         case _:

@@ -33,7 +33,7 @@ def test_a_text_line_has_time_level_job_attempt_and_worker(capsys: pytest.Captur
 def test_a_json_line_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure_worker(as_json=True, job="revenue", attempt=3, worker=1)
     try:
-        raise ValueError("two\nlines")
+        int("two\nlines")
     except ValueError:
         logging.getLogger("tidegate.engine.x").exception("broken")
     (text,) = capsys.readouterr().err.splitlines()
