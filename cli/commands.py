@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -191,8 +191,3 @@ def demo(folder: str | None) -> int:
     from ..demo import run_demo  # noqa: PLC0415 (loads everything)
 
     return run_demo(folder, click.echo)
-
-
-def commands() -> Mapping[str, Any]:
-    """Return all commands by name, for documentation."""
-    return tidegate.commands

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -115,8 +115,3 @@ def _plain(value: object) -> object:
     if isinstance(value, bytes | bytearray):
         return bytes(value).hex()
     return str(value)
-
-
-def at_ms(value: object) -> object:
-    """Return a time in ms since the Unix epoch as a UTC time, anything else as it is."""
-    return datetime.fromtimestamp(value / 1000, UTC) if isinstance(value, int) else value
