@@ -9,10 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from services.kafka import KafkaBroker
 from services.s3 import S3Server
 from services.topics import Topics
+
+# Machines that run a broker beside the tests are slow at times; pytest bounds each test.
+settings.register_profile("tidegate", deadline=None)
+settings.load_profile("tidegate")
 
 MakeKafka = Callable[..., KafkaBroker]
 

@@ -8,9 +8,7 @@ runs one by hand until Ctrl-C.
 from __future__ import annotations
 
 import argparse
-import signal
 import subprocess
-import sys
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
@@ -21,7 +19,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from .downloads import java, kafka_class_path
-from .processes import ServerProcess, ServiceError, accepts, free_port
+from .processes import ServerProcess, ServiceError, accepts, free_port, serve_until_interrupted
 
 START_TIMEOUT_S: Final = 90.0
 FORMAT_TIMEOUT_S: Final = 60.0
@@ -161,12 +159,7 @@ def main() -> None:
     given = options.parse_args()
     broker = KafkaBroker(given.folder.resolve(), port=given.port)
     broker.start()
-    sys.stdout.write(f"Kafka answers at {broker.bootstrap}; Ctrl-C stops it\n")
-    sys.stdout.flush()
-    try:
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    finally:
-        broker.stop()
+    serve_until_interrupted(broker, f"Kafka answers at {broker.bootstrap}; Ctrl-C stops it")
 
 
 if __name__ == "__main__":

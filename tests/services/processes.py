@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -132,6 +133,16 @@ class ServerProcess:
 
     def _log_tail(self) -> str:
         return self.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
+
+
+def serve_until_interrupted(server: ServerProcess, greeting: str) -> None:
+    """Print `greeting`, wait for Ctrl-C or SIGTERM, and stop the running server in order."""
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    sys.stdout.write(f"{greeting}\n")
+    sys.stdout.flush()
+    signal.sigwait(signals)
+    server.stop()
 
 
 def _dying_with_us() -> list[str]:

@@ -8,15 +8,13 @@ runs one by hand until Ctrl-C. Both servers keep a bucket as a folder.
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Final
 
 from .downloads import java, s3proxy_jar, versitygw
-from .processes import ServerProcess, accepts, free_port
+from .processes import ServerProcess, accepts, free_port, serve_until_interrupted
 
 KEY: Final = "TIDEGATETESTKEY"
 SECRET: Final = "tidegate-test-secret"
@@ -103,12 +101,7 @@ def main() -> None:
     server.make_bucket(given.bucket)
     server.start()
     variables = "".join(f"export {name}={value}\n" for name, value in server.environment.items())
-    sys.stdout.write(f"{variables}# S3 answers at {server.endpoint}; Ctrl-C stops it\n")
-    sys.stdout.flush()
-    try:
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    finally:
-        server.stop()
+    serve_until_interrupted(server, f"{variables}# S3 answers at {server.endpoint}; Ctrl-C stops it")
 
 
 if __name__ == "__main__":
