@@ -1,0 +1,107 @@
+"""Client settings: defaults that were measured, settings that we own, secrets redacted, errors in our words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from ...engine.errors import JobInvalidError, SinkUnavailableError, SourceUnavailableError
+
+CONNECT_TIMEOUT_S: Final = 10.0
+"""How long the first answer of a broker may take."""
+OWNED: Final = {
+    "bootstrap.servers": "give it as bootstrap=...",
+    "group.id": "give it as group=...",
+    "enable.auto.commit": "offsets belong to checkpoints",
+    "enable.auto.offset.store": "offsets belong to checkpoints",
+    "auto.offset.reset": "use start=... and on_out_of_range=...",
+    "enable.partition.eof": "the source needs it to know that it has caught up",
+    "transactional.id": "it is derived from job, sink uid and subtask",
+    "enable.idempotence": "exactly-once needs it",
+    "acks": "exactly-once needs all",
+}
+CONSUMER: Final[Mapping[str, object]] = {
+    "isolation.level": "read_committed",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",
+    # The default of 1000 ms stalls a reader for up to a second whenever its queue was full.
+    "fetch.queue.backoff.ms": 10,
+    "fetch.wait.max.ms": 50,
+    "fetch.message.max.bytes": 4_194_304,
+    "queued.min.messages": 200_000,
+    "queued.max.messages.kbytes": 65_536,
+}
+PRODUCER: Final[Mapping[str, object]] = {
+    "acks": "all",
+    "linger.ms": 10,
+    "batch.size": 1_000_000,
+    "batch.num.messages": 10_000,
+    "queue.buffering.max.messages": 1_000_000,
+    "queue.buffering.max.kbytes": 1_048_576,
+}
+_SECRET = re.compile(r"password|secret|token|sasl\.oauthbearer\.config|\.pem$|private\.key|credential", re.IGNORECASE)
+_URL_CREDENTIALS = re.compile(r"//[^/@\s]+@")
+REDACTED: Final = "***"
+
+
+def check_client(client: Mapping[str, object], what: str) -> dict[str, object]:
+    """Return the user's librdkafka settings. Raises `JobInvalidError` for one that Tidegate owns."""
+    for name in client:
+        if name in OWNED:
+            raise JobInvalidError(f"{what}: client setting '{name}' cannot be set", hint=OWNED[name])
+    return dict(client)
+
+
+def redact(settings: Mapping[str, object]) -> dict[str, object]:
+    """Return settings with every secret replaced."""
+    return {
+        name: REDACTED if _SECRET.search(name) else _URL_CREDENTIALS.sub(f"//{REDACTED}@", value) if isinstance(value, str) else value
+        for name, value in settings.items()
+    }
+
+
+def base_settings(bootstrap: str, client: Mapping[str, object]) -> dict[str, object]:
+    """Settings of every client: quiet logs, bounded metadata."""
+    return {
+        "bootstrap.servers": bootstrap,
+        "log_level": 3,
+        "socket.timeout.ms": 20_000,
+        "topic.metadata.refresh.interval.ms": 30_000,
+        **client,
+    }
+
+
+def consumer_settings(bootstrap: str, group: str, client: Mapping[str, object]) -> dict[str, object]:
+    """Settings of a consumer that reads by explicit assignment; the group is only a name."""
+    return {**CONSUMER, **base_settings(bootstrap, client), "group.id": group}
+
+
+def text_of(error: KafkaError | KafkaException) -> str:
+    """Return a client error in one line."""
+    inner = error.args[0] if isinstance(error, KafkaException) and error.args else error
+    return f"{inner.name()}: {inner.str()}" if isinstance(inner, KafkaError) else str(error)
+
+
+def code_of(error: KafkaException) -> int:
+    """Return the error's code."""
+    inner = error.args[0] if error.args else None
+    return inner.code() if isinstance(inner, KafkaError) else KafkaError._FAIL  # noqa: SLF001 (its public name)
+
+
+def source_unavailable(bootstrap: str, doing: str, error: KafkaException) -> SourceUnavailableError:
+    """Make the error for a broker that cannot be reached by a source."""
+    return SourceUnavailableError(
+        f"Kafka at {bootstrap}: {doing} failed: {text_of(error)}", hint="check bootstrap, the network and the credentials"
+    )
+
+
+def sink_unavailable(bootstrap: str, doing: str, error: KafkaException) -> SinkUnavailableError:
+    """Make the error for a broker that cannot be reached by a sink."""
+    return SinkUnavailableError(
+        f"Kafka at {bootstrap}: {doing} failed: {text_of(error)}", hint="check bootstrap, the network and the credentials"
+    )
