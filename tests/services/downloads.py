@@ -21,7 +21,8 @@ from typing import Final
 
 from .processes import ServiceError
 
-CACHE_VARIABLE: Final = "TIDEGATE_TEST_CACHE"
+# No TIDEGATE_ name: the product takes those for options and refuses unknown ones.
+CACHE_VARIABLE: Final = "TEST_SERVICES_CACHE"
 POM: Final = Path(__file__).parent / "pom.xml"
 VERSITYGW: Final = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 S3PROXY: Final = "org.gaul:s3proxy:4.1.0:jar:jar-with-dependencies"

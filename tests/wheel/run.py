@@ -77,7 +77,7 @@ def lay_out_user_folder() -> None:
 def run(command: list[str], folder: Path) -> None:
     """Run one step in `folder`; end this program with its exit code if it fails."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["TIDEGATE_TEST_CACHE"] = str(ROOT / ".cache")
+    environment["TEST_SERVICES_CACHE"] = str(ROOT / ".cache")
     status = subprocess.run(command, cwd=folder, env=environment, check=False).returncode
     if status:
         sys.exit(status)
