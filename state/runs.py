@@ -1,7 +1,14 @@
 """Run files: one immutable, sorted segment of keyed state as Parquet, with what SQL needs to show it.
 
-Rows are sorted by bucket, key group and key, in row groups small enough that a range of key groups can be read alone.
-The file's key-value metadata entry `tidegate.view` tells how partial columns become what users see.
+Rows are sorted by bucket, key group and key, in row groups with statistics, so that a range of key groups is read
+without decoding the others. The file's metadata entry `tidegate.view` holds, as JSON, how columns of the run become
+what users see: a manifest knows no job code.
+
+| key of the view | means |
+|---|---|
+| keys | key columns, shown as they are |
+| bucket, size_ms | the column with a window's end (ms), and how long the window is |
+| columns | by name: `["col", column]`, or `["div", sum, number]` for a quotient that is null where number is 0 |
 """
 
 from __future__ import annotations
@@ -12,7 +19,6 @@ from io import BytesIO
 from typing import Final
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from ..engine.errors import CorruptError
 from ..engine.ports.keyed import KEY_GROUP
@@ -23,7 +29,7 @@ ZSTD_LEVEL: Final = 1
 
 
 def write_run(run: pl.DataFrame, view: Mapping[str, object]) -> bytes:
-    """Return the file's bytes."""
+    """Return the bytes of a run file; every Polars type but Object comes back as it was."""
     buffer = BytesIO()
     run.write_parquet(
         buffer,
@@ -36,18 +42,28 @@ def write_run(run: pl.DataFrame, view: Mapping[str, object]) -> bytes:
 
 
 def read_run(data: bytes, group_from: int, group_to: int) -> pl.DataFrame:
-    """Return the rows of key groups `group_from` (inclusive) to `group_to` (exclusive) of a verified file."""
-    try:
-        run = pl.read_parquet(BytesIO(data))
-    except pl.exceptions.PolarsError as error:
-        raise CorruptError(f"a run of keyed state is not a Parquet file: {error}") from error
+    """Return the rows of key groups `group_from` (inclusive) to `group_to` (exclusive) of a verified file.
+
+    Raises `CorruptError` for bytes that are not a run.
+    """
     inside = pl.col(KEY_GROUP).is_between(group_from, group_to, closed="left")
-    return run.filter(inside)
+    try:
+        return pl.scan_parquet(BytesIO(data)).filter(inside).collect(engine="in-memory")
+    except pl.exceptions.PolarsError as error:
+        raise _damaged(error) from error
 
 
-def read_view(data: bytes) -> dict[str, object]:
-    """Return how SQL shows a verified run file; empty for one that does not say."""
-    metadata = pq.read_metadata(BytesIO(data)).metadata or {}
-    text = metadata.get(VIEW.encode())
-    view = json.loads(text) if text else {}
+def read_view(data: bytes) -> Mapping[str, object]:
+    """Return how SQL shows a verified run file; empty for one that does not say. Raises `CorruptError`."""
+    try:
+        view = json.loads(pl.read_parquet_metadata(BytesIO(data)).get(VIEW, "{}"))
+    except (pl.exceptions.PolarsError, ValueError) as error:
+        raise _damaged(error) from error
     return view if isinstance(view, dict) else {}
+
+
+def _damaged(error: Exception) -> CorruptError:
+    return CorruptError(
+        f"a run of keyed state cannot be read: {error}",
+        hint="its bytes are those that the manifest names, so it was not written by Tidegate, or by a newer one",
+    )
