@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential
 
 from ...engine.errors import JobInvalidError, SinkUnavailableError, SourceUnavailableError
 
+T = TypeVar("T")
 CONNECT_TIMEOUT_S: Final = 10.0
 """How long the first answer of a broker may take."""
 OWNED: Final = {
@@ -105,3 +107,35 @@ def sink_unavailable(bootstrap: str, doing: str, error: KafkaException) -> SinkU
     return SinkUnavailableError(
         f"Kafka at {bootstrap}: {doing} failed: {text_of(error)}", hint="check bootstrap, the network and the credentials"
     )
+
+
+PATIENCE_S: Final = 10.0
+"""How long a question is asked again while the broker says that a later try may succeed (a leader is being elected)."""
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """Return the answer of `call`, asking again while the broker answers with a retriable error."""
+
+    def passing(error: BaseException) -> bool:
+        inner = error.args[0] if isinstance(error, KafkaException) and error.args else None
+        return isinstance(inner, KafkaError) and inner.code() in PASSING
+
+    again = retry(
+        retry=retry_if_exception(passing),
+        stop=stop_after_delay(PATIENCE_S),
+        wait=wait_exponential(multiplier=0.05, max=1.0),
+        reraise=True,
+    )
+    return again(call)()
+
+
+PASSING: Final = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import polars as pl
-from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from .feeder import Feeder, wait_until
@@ -58,8 +58,16 @@ class Report:
 def committed_end(admin: AdminClient, topic: str, partitions: int) -> int:
     """Sum of the offsets up to which a read_committed reader may read."""
     asked = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(partitions)}
-    answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=20)
-    return sum(answer.result().offset for answer in answers.values())
+    deadline = time.monotonic() + PROGRESS_TIMEOUT_S
+    while True:
+        try:
+            answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=20)
+            return sum(answer.result().offset for answer in answers.values())
+        except KafkaException:
+            # A topic that was just made has no leader for a moment; a broker may be away on purpose.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 class Rounds:

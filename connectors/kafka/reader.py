@@ -1,0 +1,340 @@
+"""Reads assigned partitions and decodes their records."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from ...engine.errors import RecordInvalidError, SourceError, SourceUnavailableError
+from ...engine.ids import OFFSET, SPLIT, TIME
+from ...engine.ports.source import ReaderContext, SourceBatch, Split
+from .batches import BatchConsumer, Event, RawBatch
+from .client import consumer_settings, source_unavailable
+from .consume_native import NativeConsumer
+from .consume_python import PythonConsumer
+from .enumerator import parse_split_id, split_id
+from .librdkafka import PARTITION_EOF, handle_of
+
+if TYPE_CHECKING:
+    from .source import Settings
+
+EDGE: Final = "TIDEGATE_KAFKA_EDGE"
+"""Environment variable that picks the consuming module: `native` or `python`; by default native where it works."""
+BATCH_ROWS_MAX: Final = 65_536
+FIRST_WAIT_S: Final = 0.02
+"""How long a batch may be gathered for; the batch call waits this long unless the batch is full."""
+DOWN_TIMEOUT_S: Final = 60.0
+"""How long all brokers may be away before the reader gives up; the client itself reconnects meanwhile."""
+SNIPPET: Final = 120
+OFFSET_OUT_OF_RANGE: Final = 1
+NO_OFFSET: Final = -168
+AUTO_OFFSET_RESET: Final = -140
+ALL_BROKERS_DOWN: Final = -187
+UNKNOWN: Final = {3: "does not exist any more", -188: "does not exist any more", -190: "does not exist any more", 29: "may not be read with these credentials"}
+
+
+@dataclass
+class _Place:
+    """One assigned partition."""
+
+    split: Split
+    topic_id: object
+    next: int
+    end: int | None
+    done: bool = False
+
+
+class KafkaReader:
+    """A `SourceReader` over one consumer."""
+
+    def __init__(self, settings: Settings, schema: Mapping[str, pl.DataType], context: ReaderContext) -> None:
+        self._s = settings
+        self._schema = schema
+        self._context = context
+        self._format = settings.format
+        wanted = set(settings.format.metadata.values())
+        self._need_time = settings.event_time is None or "timestamp" in wanted
+        self._need_headers = "headers" in wanted
+        self._need_keys = "key" in wanted
+        self._places: dict[tuple[str, int], _Place] = {}
+        self._consumer: Consumer | None = None
+        self._batches: BatchConsumer | None = None
+        self._down_since: float | None = None
+        self._announce: set[str] = set()
+        self._columns = self._projection()
+
+    def _projection(self) -> frozenset[str] | None:
+        columns = self._context.columns
+        if columns is None:
+            return None
+        event_time = self._s.event_time
+        return columns | {event_time.column} if event_time is not None else columns
+
+    def assign(self, splits: Sequence[Split]) -> None:
+        """Add partitions at their positions."""
+        for split in splits:
+            position, end = split.start, split.end
+            if not isinstance(position, dict) or not isinstance(position.get("offset"), int):
+                raise SourceError(f"source '{self._context.uid}': split '{split.id}' has no offset but {position!r}")
+            last = end.get("offset") if isinstance(end, dict) else None
+            place = _Place(split, position.get("topic"), position["offset"], last if isinstance(last, int) else None)
+            if place.end is not None and place.next >= place.end:
+                place.done = True
+                self._announce.add(split.id)
+            self._places[parse_split_id(split.id)] = place
+        self._open()
+        added = [parse_split_id(split.id) for split in splits]
+        reading = [TopicPartition(t, p, self._places[t, p].next) for t, p in added if not self._places[t, p].done]
+        if reading:
+            assert self._consumer is not None
+            try:
+                self._consumer.incremental_assign(reading)
+            except KafkaException as error:
+                raise source_unavailable(self._s.bootstrap, "assigning partitions", error) from error
+
+    def _open(self) -> None:
+        if self._consumer is not None:
+            return
+        self._check_topics()
+        name = f"tidegate-{secrets.token_hex(6)}"
+        group = self._s.group or f"tidegate-{self._context.job}"
+        settings = consumer_settings(self._s.bootstrap, group, self._s.client)
+        self._consumer = Consumer({**settings, "client.id": name, "error_cb": self._error})
+        handle = None if self._need_headers or os.environ.get(EDGE) == "python" else handle_of(self._consumer, name)
+        if handle is not None:
+            self._batches = NativeConsumer(handle, BATCH_ROWS_MAX, keys=self._need_keys, timestamps=self._need_time)
+        else:
+            self._batches = PythonConsumer(
+                self._consumer, keys=self._need_keys, timestamps=self._need_time, headers=self._need_headers
+            )
+
+    def _check_topics(self) -> None:
+        """Refuse a topic that was deleted and made again: its offsets mean other records now."""
+        from .enumerator import KafkaEnumerator  # noqa: PLC0415 (a short-lived look)
+
+        enumerator = KafkaEnumerator(self._s, self._context.job, self._context.uid)
+        try:
+            ids = enumerator.topic_ids(sorted({topic for topic, _ in self._places}))
+        finally:
+            enumerator.close()
+        for (topic, _), place in self._places.items():
+            if place.topic_id is not None and ids.get(topic) != place.topic_id:
+                raise SourceError(
+                    f"source '{self._context.uid}': topic '{topic}' was deleted and made again "
+                    f"(its id was {place.topic_id}, now {ids.get(topic)}), so offset {place.next} means another record",
+                    hint="start under a new job name, or bring the old topic back",
+                )
+
+    def _error(self, error: object) -> None:
+        """Called by the client for what belongs to no partition; it goes on trying by itself."""
+        code = error.code() if hasattr(error, "code") else 0
+        if code == ALL_BROKERS_DOWN:
+            self._down_since = self._down_since or time.monotonic()
+
+    def read(self, max_rows: int, timeout_s: float) -> SourceBatch | None:
+        """Return the next decoded batch."""
+        if self._batches is None:
+            time.sleep(timeout_s)  # no partition is assigned: there is nothing else to wait for
+            return None
+        raw = self._batches.poll(max_rows, min(timeout_s, FIRST_WAIT_S))
+        caught_up = self._events(raw.events)
+        if len(raw):
+            self._down_since = None
+        elif self._down_since is not None and time.monotonic() - self._down_since > DOWN_TIMEOUT_S:
+            raise SourceUnavailableError(
+                f"source '{self._context.uid}': no Kafka broker at {self._s.bootstrap} for {DOWN_TIMEOUT_S:.0f} s",
+                hint="the job goes on from its last checkpoint when the brokers are back",
+            )
+        finished = {*self._announce}
+        self._announce.clear()
+        raw = self._cut(raw)
+        if not len(raw):
+            finished |= self._finish()
+            if not caught_up and not finished:
+                return None
+            positions = {s: self._position(self._places[parse_split_id(s)]) for s in caught_up}
+            empty = pl.DataFrame(schema={**self._delivered(), TIME: pl.Int64(), **self._order_types()})
+            return SourceBatch(empty, positions, caught_up=frozenset(caught_up), finished=frozenset(finished))
+        return self._decode(raw, caught_up, finished)
+
+    def _events(self, events: Sequence[Event]) -> set[str]:
+        caught_up = set()
+        for event in events:
+            place = self._places.get((event.topic, event.partition))
+            if event.code == PARTITION_EOF and place is not None:
+                # The end lies behind transaction markers, which are no records but have offsets.
+                place.next = max(place.next, event.offset)
+                caught_up.add(place.split.id)
+            else:
+                self._refuse(event, place)
+        return caught_up
+
+    def _refuse(self, event: Event, place: _Place | None) -> None:
+        where = f"source '{self._context.uid}': topic '{event.topic}' partition {event.partition}"
+        if event.code in {OFFSET_OUT_OF_RANGE, NO_OFFSET, AUTO_OFFSET_RESET}:
+            at = place.next if place is not None else event.offset
+            if self._s.on_out_of_range == "fail" or place is None or self._consumer is None:
+                raise SourceError(
+                    f"{where}: offset {at} is not there any more: {event.text}",
+                    hint='records were deleted before they were read; on_out_of_range="earliest" goes on with what is left',
+                )
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(event.topic, event.partition), timeout=10)
+            place.next = low if self._s.on_out_of_range == "earliest" else high
+            self._consumer.seek(TopicPartition(event.topic, event.partition, place.next))
+        elif event.code in UNKNOWN:
+            raise SourceError(f"{where} {UNKNOWN[event.code]}: {event.text}", hint="check the topic and the rights on it")
+        elif event.code >= 0:
+            raise SourceError(f"{where}: {event.text}", hint="see the broker's log")
+
+    def _cut(self, raw: RawBatch) -> RawBatch:
+        """Drop records at or behind bounded ends."""
+        ends = [self._places[place].end if place in self._places else None for place in raw.places]
+        if not len(raw) or all(end is None for end in ends):
+            return raw
+        limits = np.array([np.iinfo(np.int64).max if end is None else end for end in ends], np.int64)
+        inside = raw.offsets < limits[raw.place]
+        for index in np.unique(raw.place[~inside]):
+            # A record at the end or behind it shows that everything before it has been read.
+            place = self._places[raw.places[int(index)]]
+            place.next = max(place.next, place.end or 0)
+        if inside.all():
+            return raw
+        mask = pa.array(inside)
+        return RawBatch(
+            raw.places, raw.place[inside], raw.offsets[inside], raw.values.filter(mask),
+            None if raw.keys is None else raw.keys.filter(mask),
+            None if raw.timestamps is None else raw.timestamps[inside],
+            None if raw.headers is None else raw.headers.filter(mask),
+        )  # fmt: skip
+
+    def _decode(self, raw: RawBatch, caught_up: set[str], finished: set[str]) -> SourceBatch:
+        decoded = self._format.decode(raw.values, self._columns)
+        frame, place, offsets = decoded.frame, raw.place, raw.offsets
+        good = decoded.good
+        if good is not None:
+            self._bad(raw, np.flatnonzero(~good), decoded.reasons)
+            place, offsets = place[good], offsets[good]
+        frame = self._with_metadata(frame, raw, good)
+        times, late_bad = self._times(frame, raw, good)
+        if late_bad is not None:
+            rows = np.flatnonzero(~late_bad)
+            column = self._s.event_time.column if self._s.event_time is not None else ""
+            originals = np.flatnonzero(good)[rows] if good is not None else rows
+            self._bad(raw, originals, {int(i): f"no event time in column '{column}'" for i in originals[:20]})
+            frame, times = frame.filter(pl.Series(late_bad)), times.filter(pl.Series(late_bad))
+            place, offsets = place[late_bad], offsets[late_bad]
+        skipped = len(raw) - frame.height
+        frame = frame.select(list(self._delivered())).with_columns(times.alias(TIME))
+        indexes = np.array([self._places[p].split.index if p in self._places else -1 for p in raw.places], np.int32)
+        if self._context.order_columns:
+            frame = frame.with_columns(pl.Series(SPLIT, indexes[place]), pl.Series(OFFSET, offsets))
+        positions = self._advance(raw)
+        finished |= self._finish()
+        return SourceBatch(
+            frame,
+            {**positions, **{s: self._position(self._places[parse_split_id(s)]) for s in caught_up}},
+            self._max_times(raw.places, place, times.to_numpy()),
+            skipped,
+            frozenset(caught_up),
+            frozenset(finished),
+        )
+
+    def _with_metadata(self, frame: pl.DataFrame, raw: RawBatch, good: npt.NDArray[np.bool_] | None) -> pl.DataFrame:
+        columns: list[pl.Series] = []
+        for column, name in self._format.metadata.items():
+            if self._columns is not None and column not in self._columns:
+                continue
+            values = self._metadata(name, raw)
+            columns.append((values if good is None else values.filter(pl.Series(good))).alias(column))
+        return frame.with_columns(columns) if columns else frame
+
+    @staticmethod
+    def _metadata(name: str, raw: RawBatch) -> pl.Series:
+        if name == "topic":
+            return pl.Series([t for t, _ in raw.places]).gather(raw.place)
+        if name == "partition":
+            return pl.Series(np.array([p for _, p in raw.places], np.int32)[raw.place])
+        if name == "offset":
+            return pl.Series(raw.offsets)
+        if name == "timestamp":
+            return pl.Series(raw.timestamps)
+        found = pl.from_arrow(raw.keys if name == "key" else raw.headers)
+        assert isinstance(found, pl.Series)
+        return found
+
+    def _times(
+        self, frame: pl.DataFrame, raw: RawBatch, good: npt.NDArray[np.bool_] | None
+    ) -> tuple[pl.Series, npt.NDArray[np.bool_] | None]:
+        """Return event times, and which rows have one (None = all)."""
+        if self._s.event_time is None:
+            assert raw.timestamps is not None
+            return pl.Series(raw.timestamps if good is None else raw.timestamps[good]), None
+        times = frame.select(self._s.event_time.expression().alias(TIME)).to_series()
+        return times, times.is_not_null().to_numpy() if times.null_count() else None
+
+    def _bad(self, raw: RawBatch, rows: npt.NDArray[np.int64], reasons: Mapping[int, str]) -> None:
+        if self._format.on_error != "fail" or not len(rows):
+            return
+        row = int(rows[0])
+        topic, partition = raw.places[int(raw.place[row])]
+        value = raw.values[row].as_py()
+        shown = "null" if value is None else repr(value[:SNIPPET]) + ("..." if len(value) > SNIPPET else "")
+        raise RecordInvalidError(
+            f"source '{self._context.uid}': topic '{topic}' partition {partition} offset {int(raw.offsets[row])}: "
+            f"{reasons.get(row, 'cannot be decoded')}: {shown}",
+            hint='correct the record\'s producer, or pass over such records with on_error="skip" in the format',
+        )
+
+    def _advance(self, raw: RawBatch) -> dict[str, object]:
+        moved = {}
+        for index in np.unique(raw.place):
+            place = self._places[raw.places[int(index)]]
+            place.next = max(place.next, int(raw.offsets[raw.place == index][-1]) + 1)
+            moved[place.split.id] = self._position(place)
+        return moved
+
+    def _position(self, place: _Place) -> dict[str, object]:
+        offset = place.next if place.end is None else min(place.next, place.end)
+        return {"offset": offset, "topic": place.topic_id}
+
+    def _finish(self) -> set[str]:
+        """Stop reading partitions that reached their end."""
+        over = [p for p in self._places.values() if p.end is not None and not p.done and p.next >= p.end]
+        for place in over:
+            place.done = True
+        if over and self._consumer is not None:
+            places = [TopicPartition(*parse_split_id(place.split.id)) for place in over]
+            self._consumer.incremental_unassign(places)
+        return {place.split.id for place in over}
+
+    def _max_times(self, places: list[tuple[str, int]], place: npt.NDArray[np.int32], times: npt.NDArray[np.int64]) -> dict[str, int]:
+        found = {}
+        for index in np.unique(place):
+            found[split_id(*places[int(index)])] = int(times[place == index].max())
+        return found
+
+    def _delivered(self) -> dict[str, pl.DataType]:
+        columns = self._context.columns
+        return {n: t for n, t in self._schema.items() if columns is None or n in columns}
+
+    def _order_types(self) -> dict[str, pl.DataType]:
+        return {SPLIT: pl.Int32(), OFFSET: pl.Int64()} if self._context.order_columns else {}
+
+    def close(self) -> None:
+        """Close the consumer."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
