@@ -8,7 +8,7 @@ import polars as pl
 
 import tidegate as tg
 
-job = tg.Job("map", storage=os.environ["STORAGE"])
+job = tg.Job(os.environ["JOB"], storage=os.environ["STORAGE"])
 lines = tg.KafkaSource(
     os.environ["IN"], bootstrap=os.environ["BROKER"], format=tg.Text(column="value", metadata=("key",))
 )

@@ -8,7 +8,7 @@ import polars as pl
 
 import tidegate as tg
 
-job = tg.Job("window", storage=os.environ["STORAGE"])
+job = tg.Job(os.environ["JOB"], storage=os.environ["STORAGE"])
 orders = tg.KafkaSource(
     os.environ["IN"],
     bootstrap=os.environ["BROKER"],
