@@ -15,11 +15,14 @@ _THOUSAND: Final = 1000
 
 def words(status: Status, now: datetime) -> list[tuple[str, str]]:
     """Return (label, value) pairs in the order of the live line; figures that say nothing yet are left out."""
-    pairs = [("", status.phase), ("epoch", str(status.epoch))]
+    pairs = [("", status.phase)]
+    if not status.epoch and status.phase in {"starting", "recovering"}:
+        return pairs
+    pairs.append(("epoch", str(status.epoch)))
     if status.committed < status.epoch:
         pairs.append(("committed", str(status.committed)))
     pairs += [("in", short(status.rows_in)), ("records/s", short(status.rows_per_s)), ("out", short(status.rows_out))]
-    if status.watermark is not None:
+    if status.watermark is not None and status.watermark > WATERMARK_MIN:
         pairs.append(("watermark", watermark(status.watermark, now)))
     if status.caught_up:
         pairs.append(("", "caught up"))

@@ -53,7 +53,7 @@ class LogLines:
             return
         changed = status.phase != self._phase
         self._phase, self._next = status.phase, now + self._interval_s
-        fields = asdict(status)
+        fields = {name: value for name, value in asdict(status).items() if name != "before"}
         if changed and not status.epoch:
             log.info("%s", status.phase, extra={"fields": fields})
         else:

@@ -31,6 +31,9 @@ def run_reference(reference: str, given: Mapping[str, object]) -> int:
 def _log_end(result: Result) -> None:
     status = result.status
     log.info(
-        "%s at epoch %d: %d records in, %d out, %d late, %d skipped, %d restarts",
-        result.how, status.epoch, status.rows_in, status.rows_out, status.late, status.skipped, status.restarts,
-    )  # fmt: skip
+        "%s at epoch %d: %s records in, %s out, %s late, %s skipped, %d restarts",
+        result.how,
+        status.epoch,
+        *(f"{count:,}" for count in (status.rows_in, status.rows_out, status.late, status.skipped)),
+        status.restarts,
+    )

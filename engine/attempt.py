@@ -47,7 +47,7 @@ from .protocol.manifest import Kind, Manifest
 from .runtime import Catalog, Retirement, Runtime
 from .settings import AT_LEAST_ONCE, Settings
 from .source_side import Sources
-from .status import Reporter, Status
+from .status import COUNTED, Reporter, Status
 
 log = logging.getLogger(__name__)
 
@@ -248,6 +248,8 @@ class Attempt:
         self._books = Books({(s.sink_uid, s.subtask): s.committed for s in ids}, layout)
         self._books.add(manifest.committables)
         self._base = dict(manifest.counters)
+        if self._c.status.before is None:
+            self._c.status.before = self._base
         now = time.monotonic()
         for worker in self._cluster.workers:
             self._heard[worker.index] = now
@@ -304,6 +306,8 @@ class Attempt:
         )
         self._due_at = time.monotonic() + self._s.checkpoint_interval_s
         self._tell_all(Run())
+        self._c.status.count(self._base)
+        self._rate = (time.monotonic(), self._c.status.rows_in)
         self._phase("running")
 
     # Messages from workers.
@@ -599,6 +603,7 @@ class Attempt:
         self._catalog(lambda: self._c.catalog.decided(manifest, {}, kind.value))
         self._catalog(lambda: self._c.catalog.committed(manifest.epoch, manifest.created_ms))
         self._c.status.epoch = self._c.status.committed = manifest.epoch
+        self._c.status.count(manifest.counters)
         self._end("stopped" if self._stop else "finished")
 
     def _check_alive(self, now: float) -> None:
@@ -616,10 +621,7 @@ class Attempt:
 
     def _report(self, now: float) -> None:
         status, progress = self._c.status, list(self._progress.values())
-        status.rows_in = sum(p.rows_in for p in progress)
-        status.rows_out = sum(p.rows_out for p in progress)
-        status.late = sum(p.late for p in progress)
-        status.skipped = sum(p.skipped for p in progress)
+        status.count({name: self._base.get(name, 0) + sum(getattr(p, name) for p in progress) for name in COUNTED})
         status.backlog_bytes = sum(p.backlog_bytes for p in progress)
         status.state_rows = sum(p.state_rows for p in progress)
         status.state_bytes = sum(p.state_bytes for p in progress)

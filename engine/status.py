@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
+
+COUNTED: Final = ("rows_in", "rows_out", "late", "skipped")
+"""Figures that workers count and manifests keep, as totals of the job."""
 
 
 @dataclass
@@ -30,6 +34,14 @@ class Status:
     failed_checkpoints: int = 0
     restarts: int = 0
     last_failure: str = ""
+    before: Mapping[str, int] | None = None
+    """The job's totals when this run began; None before they are known."""
+
+    def count(self, totals: Mapping[str, int]) -> None:
+        """Take over the job's totals, less those from before this run."""
+        before = self.before or {}
+        for name in COUNTED:
+            setattr(self, name, totals.get(name, 0) - before.get(name, 0))
 
 
 Reporter = Callable[[Status], None]

@@ -43,6 +43,10 @@ class Parts:
         """Whether every part has been handed over."""
         return self.handed == self.expected
 
+    def count(self, name: str, value: int) -> None:
+        """Add an operator's count as of its barrier; operators reach the barrier one after the other."""
+        self.counters[name] = self.counters.get(name, 0) + value
+
 
 class Uploader:
     """Writes parts to the checkpoint store in background threads."""

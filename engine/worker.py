@@ -197,15 +197,18 @@ class Worker:
     def _state_handed(self, uid: str, runs: object) -> None:
         if self._parts is not None:
             self._parts.states[uid] = list(runs)  # type: ignore[call-overload]
+            self._parts.count("late", self._flow.windows[uid].late)
             self._part_handed()
 
     def _output_handed(self, uid: str, batches: object) -> None:
         if self._parts is not None:
             self._parts.outputs[uid] = batches  # type: ignore[assignment]
+            self._parts.count("rows_out", self._flow.outboxes[uid].rows_out)
             self._part_handed()
 
-    def _flushed(self, _uid: str) -> None:
+    def _flushed(self, uid: str) -> None:
         if self._parts is not None:
+            self._parts.count("rows_out", self._flow.direct[uid].rows_out)
             self._part_handed()
 
     def _part_handed(self) -> None:
@@ -280,7 +283,7 @@ class Worker:
         failpoint("worker.barrier-received")
         barrier = Barrier(self._setup.attempt, message.epoch, message.tries)
         self._reading = not message.last
-        parts = Parts(barrier, self._flow.participants, counters=self._counters())
+        parts = Parts(barrier, self._flow.participants, counters=self._read_so_far())
         self._parts = parts
         for uid, entry in self._flow.sources.items():
             parts.splits += entry.barrier(barrier)
@@ -323,10 +326,15 @@ class Worker:
     def _backlog(self) -> int:
         return sum(commits.backlog_bytes for commits in self._commits.values())
 
-    def _counters(self) -> dict[str, int]:
+    def _read_so_far(self) -> dict[str, int]:
         return {
             "rows_in": sum(entry.rows_in for entry in self._flow.sources.values()),
             "skipped": sum(entry.skipped for entry in self._flow.sources.values()),
+        }
+
+    def _counters(self) -> dict[str, int]:
+        return {
+            **self._read_so_far(),
             "late": sum(window.late for window in self._flow.windows.values()),
             "rows_out": sum(step.rows_out for step in (*self._flow.outboxes.values(), *self._flow.direct.values())),
         }

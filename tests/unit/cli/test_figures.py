@@ -26,6 +26,10 @@ def test_a_watermark_of_today_is_a_time_and_of_another_day_has_its_date() -> Non
     assert figures.watermark(now_ms - 86_400_000, NOW).startswith("2026-05-05 ")
 
 
+def test_before_the_first_epoch_there_is_only_the_phase() -> None:
+    assert figures.words(Status("revenue", phase="recovering", watermark=WATERMARK_MIN), NOW) == [("", "recovering")]
+
+
 def test_a_watermark_outside_of_time_is_a_word() -> None:
     assert figures.watermark(WATERMARK_MIN, NOW) == "none"
     assert figures.watermark(WATERMARK_MAX, NOW) == "end"
@@ -51,7 +55,7 @@ def test_trouble_is_shown() -> None:
 
 
 def test_the_last_checkpoint_has_its_time_and_size() -> None:
-    status = Status("revenue", last_checkpoint_ms=35.4, last_checkpoint_bytes=12_345)
+    status = Status("revenue", phase="running", last_checkpoint_ms=35.4, last_checkpoint_bytes=12_345)
     assert ("checkpoint", "35 ms 12.3kB") in figures.words(status, NOW)
 
 
