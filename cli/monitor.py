@@ -23,6 +23,8 @@ log = logging.getLogger("tidegate.run")
 
 LOG_INTERVAL_S: Final = 10.0
 """Time between two log lines with the figures of a run."""
+ENDS: Final = frozenset({"finished", "stopped"})
+"""Phases after which the command itself says how the run ended."""
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def monitor(job: str, *, as_json: bool) -> Iterator[Reporter]:
 
 
 class LogLines:
-    """A reporter that logs the figures now and then, and every change of phase."""
+    """A reporter that logs the figures now and then, and every change of phase but the last."""
 
     def __init__(self, interval_s: float = LOG_INTERVAL_S) -> None:
         self._interval_s = interval_s
@@ -49,7 +51,7 @@ class LogLines:
         """Take a report."""
         logs.ABOUT.attempt = status.attempt
         now = time.monotonic()
-        if status.phase == self._phase and now < self._next:
+        if status.phase in ENDS or (status.phase == self._phase and now < self._next):
             return
         changed = status.phase != self._phase
         self._phase, self._next = status.phase, now + self._interval_s
