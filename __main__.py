@@ -13,7 +13,7 @@ def main() -> int:
     if len(sys.argv) == 4 and sys.argv[1] == WORKER_COMMAND:
         import tidegate  # noqa: F401, PLC0415 (installs the runtime)
 
-        from .engine.worker import run_worker  # noqa: PLC0415 (the command line does not need it)
+        from .engine.worker_process import run_worker  # noqa: PLC0415 (the command line does not need it)
 
         code = run_worker(int(sys.argv[2]), int(sys.argv[3]))
         sys.stdout.flush()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from .graph import Graph
 from .errors import JobInvalidError
+from .graph import Graph
 from .messages import Ack
 from .ports.source import Split
-from .protocol.manifest import Committable, Kind, Manifest, SinkSubtask, SplitPosition
-from .settings import AT_LEAST_ONCE
+from .protocol.manifest import Committable, Manifest, SinkSubtask, SplitPosition
 
 SinkId = tuple[str, int]
 
@@ -72,14 +72,20 @@ def owner(index: int, parallelism: int) -> int:
     return index % parallelism
 
 
-def sink_ids(manifest: Manifest, graph: Graph, parallelism: int, delivery: str) -> list[SinkSubtask]:
-    """Return every transactional id to fence: those of the manifest and those of this layout."""
+def sink_ids(manifest: Manifest, sinks: Iterable[str], parallelism: int) -> list[SinkSubtask]:
+    """Return every transactional id to fence: those of the manifest, and those of this layout of exactly-once sinks."""
     known = {(s.sink_uid, s.subtask): s for s in manifest.sinks}
-    for uid, node in graph.sinks().items():
-        if (node.sink.delivery or delivery) != AT_LEAST_ONCE:
-            for subtask in range(parallelism):
-                known.setdefault((uid, subtask), SinkSubtask(uid, subtask))
+    for uid in sinks:
+        for subtask in range(parallelism):
+            known.setdefault((uid, subtask), SinkSubtask(uid, subtask))
     return [known[key] for key in sorted(known)]
+
+
+def bytes_written(manifest: Manifest) -> int:
+    """Return the size of the files that this epoch added."""
+    states = sum(state.file.size for state in manifest.states)
+    own = (c for c in manifest.committables if c.epoch == manifest.epoch)
+    return states + sum(segment.size for c in own for segment in c.segments)
 
 
 @dataclass
@@ -133,18 +139,15 @@ class Books:
 
 def next_manifest(
     previous: Manifest,
-    epoch: int,
-    tries: int,
-    kind: Kind,
     acks: Sequence[Ack],
     given: Mapping[tuple[str, str], SplitPosition],
     books: Books,
-    **about: object,
+    **about: Any,
 ) -> Manifest:
     """Assemble the manifest of an epoch from what all workers acknowledged.
 
     `given` are splits handed out in this attempt after its start; a worker that acknowledged one knows better.
-    `about` replaces further fields: attempt, writer, created_ms, parallelism, targets.
+    `about` sets further fields: epoch, tries, kind, counters, attempt, writer, created_ms, parallelism, targets.
     """
     splits = {(s.source_uid, s.split_id): s for s in previous.splits}
     splits.update(given)
@@ -158,26 +161,15 @@ def next_manifest(
             watermarks[uid] = max(value, watermarks.get(uid, value))
     return replace(
         previous,
-        epoch=epoch,
-        tries=tries,
-        kind=kind,
         splits=tuple(splits[key] for key in sorted(splits)),
         states=tuple(state for ack in acks for state in ack.states),
         committables=tuple(pending),
         sinks=books.sinks(),
         watermarks=watermarks,
-        **about,  # type: ignore[arg-type]
+        **about,
     )
 
 
-def closing_manifest(previous: Manifest, kind: Kind, books: Books, **about: object) -> Manifest:
+def closing_manifest(previous: Manifest, books: Books, **about: Any) -> Manifest:
     """Assemble the manifest that ends a run: one epoch further, nothing new, nothing pending."""
-    return replace(
-        previous,
-        epoch=previous.epoch + 1,
-        tries=1,
-        kind=kind,
-        committables=(),
-        sinks=books.sinks(),
-        **about,  # type: ignore[arg-type]
-    )
+    return replace(previous, epoch=previous.epoch + 1, tries=1, committables=(), sinks=books.sinks(), **about)

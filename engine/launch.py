@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from .attempt import Attempt, Context, Ended
+from .attempt import Attempt
 from .background import Background
+from .context import Context, Ended
 from .errors import AlreadyRunningError, TidegateError
 from .ids import KEY_GROUPS_DEFAULT
 from .loading import reference_for
@@ -48,6 +49,7 @@ def run_job(job: Job, settings: Settings, reporter: Reporter | None = None) -> R
     """
     configure_if_unset(as_json=settings.json_logs, job=job.name)
     graph = job.graph()
+    job.check_delivery(settings.delivery)
     runtime = installed()
     reference = str(reference_for(job))
     job_log = runtime.open_log(settings.storage, job.name)
