@@ -18,7 +18,7 @@ from .state.runtime import runtime
 
 if TYPE_CHECKING:
     from .connectors.event_time import datetime_column, epoch_ms, epoch_s, iso8601
-    from .connectors.files import FilesSink, FileSource
+    from .connectors.files import FileSource, FilesSink
     from .connectors.formats import Json, Raw, Text
     from .connectors.kafka import KafkaSink, KafkaSource
 

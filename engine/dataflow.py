@@ -105,7 +105,7 @@ class Builder:
         reach = Reach()
         then = self._after(index, reach)
         floor = place.watermarks.get(node.uid, WATERMARK_MIN)
-        state = WindowState(self._new_table(table_spec(node)), node)
+        state = WindowState(self._new_table(table_spec(node)), node, order_columns=self._graph.needs_order())
         step = WindowStep(node.uid, state, floor, self._hooks.state_handed, then)
         self.built.windows[node.uid] = step
         return PortEntry(

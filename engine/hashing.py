@@ -8,10 +8,12 @@ independent of Kafka's own partition number, modulo the number of groups. Canoni
 |---|---|
 | String, Categorical, Enum | UTF-8 |
 | Binary | as they are |
-| integers, Boolean, Date, Time, Datetime, Duration | the value as signed 64-bit little endian (physical value) |
-| other types | the UTF-8 text of the value |
+| integers, Boolean, Date, Time, Datetime, Duration | physical value, signed 64-bit little endian; 0 if out of range |
+| Float32, Float64 | IEEE 754 double, little endian; -0.0 as 0.0 and every NaN as 0x7FF8000000000000 |
+| Decimal | UTF-8 text of the value with all digits of its scale |
 
-A null hashes to 0. Several columns combine as h = fmix32(31 * h + next), from left to right.
+A null hashes to 0, which sets it apart from empty text. Several columns combine as h = fmix32(31 * h + next), from left
+to right.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import pyarrow as pa
 
 _M: Final = np.uint32(0x5BD1E995)
 _SEED: Final = np.uint32(0x9747B28C)
+_NAN: Final = np.array([0x7FF8000000000000], np.uint64).view(np.float64)[0]
 U32 = npt.NDArray[np.uint32]
 
 
@@ -40,12 +43,13 @@ def murmur2(values: pa.Array) -> U32:
     if not count:
         return np.zeros(0, np.uint32)
     offsets = np.frombuffer(offset_buffer, np.int64 if wide else np.int32)[values.offset : values.offset + count + 1]
-    starts = offsets[:-1].astype(np.int64)
+    low, high = int(offsets[0]), int(offsets[-1])
+    starts = offsets[:-1].astype(np.int64) - low
     lengths = np.diff(offsets).astype(np.int64)
     # Eight bytes of padding, so that whole words can be read at any position.
-    data = np.zeros(int(offsets[-1]) + 8, np.uint8)
-    if data_buffer is not None and offsets[-1]:
-        data[: offsets[-1]] = np.frombuffer(data_buffer, np.uint8)[: offsets[-1]]
+    data = np.zeros(high - low + 8, np.uint8)
+    if data_buffer is not None and high > low:
+        data[: high - low] = np.frombuffer(data_buffer, np.uint8)[low:high]
     words = np.ndarray((len(data) - 3,), np.dtype("<u4"), data.data, strides=(1,))
     hashes = _murmur2(words, starts, lengths)
     if values.null_count:
@@ -94,21 +98,29 @@ def hash_column(column: pl.Series) -> U32:
     """Return the hash of every value's canonical bytes."""
     dtype = column.dtype
     if dtype.is_integer() or dtype.is_temporal() or dtype == pl.Boolean:
-        physical = column.to_physical().cast(pl.Int64, strict=False).fill_null(0).to_numpy()
-        words = np.ascontiguousarray(physical, "<i8").view("<u4").astype(np.uint32)
-        starts = np.arange(len(physical), dtype=np.int64) * 2
-        with np.errstate(over="ignore"):
-            hashes: U32 = np.full(len(physical), _SEED ^ np.uint32(8))
-            hashes = _mix(_mix(hashes, words[starts]), words[starts + 1])
-            hashes ^= hashes >> np.uint32(13)
-            hashes *= _M
-            hashes ^= hashes >> np.uint32(15)
-        if column.null_count():
-            hashes[column.is_null().to_numpy()] = 0
-        return hashes
+        return _hash_words(column, column.to_physical().cast(pl.Int64, strict=False).fill_null(0).to_numpy())
+    if dtype.is_float():
+        doubles = column.cast(pl.Float64).fill_null(0.0).to_numpy() + 0.0
+        doubles[np.isnan(doubles)] = _NAN
+        return _hash_words(column, doubles.view(np.int64))
     if dtype != pl.Binary:
         column = column.cast(pl.String).cast(pl.Binary)
     return murmur2(column.to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+
+def _hash_words(column: pl.Series, values: npt.NDArray[np.int64]) -> U32:
+    """Hash 64-bit values as their eight bytes."""
+    unsigned = values.view(np.uint64)
+    with np.errstate(over="ignore"):
+        hashes: U32 = np.full(len(values), _SEED ^ np.uint32(8))
+        hashes = _mix(hashes, unsigned.astype(np.uint32))
+        hashes = _mix(hashes, (unsigned >> np.uint64(32)).astype(np.uint32))
+        hashes ^= hashes >> np.uint32(13)
+        hashes *= _M
+        hashes ^= hashes >> np.uint32(15)
+    if column.null_count():
+        hashes[column.is_null().to_numpy()] = 0
+    return hashes
 
 
 def key_groups(frame: pl.DataFrame, keys: tuple[str, ...], count: int) -> npt.NDArray[np.uint16]:

@@ -19,3 +19,9 @@ def user_place() -> str:
             return f"{Path(file).name}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]  # ends with None
     return ""
+
+
+def where(operator: str) -> str:
+    """Return the operator with the user's line, for the beginning of a message."""
+    place = user_place()
+    return f"{operator} at {place}" if place else operator

@@ -8,7 +8,8 @@
 | mean | `__meansum_x`, `__n_x` | add | quotient, null where every value was null |
 | first, last | `__first_x` and its event time, split and offset | smallest, largest | itself |
 
-`__rows` is always there: it counts input rows, also those of late partials.
+`__rows` is always there: it counts input rows, also those of late partials. Integers are summed as 64-bit integers and
+wrap around beyond them, as in Polars. `first` and `last` expect rows sorted by event time, split and offset.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from typing import Final
 import polars as pl
 
 from ..errors import JobInvalidError
-from ..expressions import unknown_column
+from ..expressions import check_name, unknown_column
 from ..graph import Aggregate, Schema
-from ..ids import HIDDEN_PREFIX, OFFSET, SPLIT, TIME
+from ..ids import OFFSET, SPLIT, TIME
+from ..places import where
 from ..ports.keyed import Merge
 
 ROWS: Final = "__rows"
 KINDS: Final = ("count", "sum", "min", "max", "mean", "first", "last")
-_NUMERIC = ("sum", "mean")
+_NUMERIC: Final = ("sum", "mean")
+_COMPARED: Final = ("min", "max")
 _WINDOW_COLUMNS: Final = ("window_start", "window_end")
 
 
@@ -80,40 +83,53 @@ def last(column: str) -> Agg:
 
 
 def resolve(
-    label: str, positional: Iterable[object], named: Mapping[str, object], schema: Schema, keys: tuple[str, ...]
+    operator: str, positional: Iterable[object], named: Mapping[str, object], schema: Schema, keys: tuple[str, ...]
 ) -> tuple[Aggregate, ...]:
     """Return checked aggregates with names. Raises `JobInvalidError`."""
     written = [(None, item) for item in positional] + list(named.items())
     if not written:
-        raise JobInvalidError(f"{label}: no aggregate given", hint="write agg(n=tg.count(), uid=...)")
+        raise JobInvalidError(f"{where(operator)}: no aggregate given", hint="write agg(n=tg.count(), uid=...)")
     resolved: list[Aggregate] = []
     for name, item in written:
-        agg = item if isinstance(item, Agg) else _from_expression(label, item)
+        agg = item if isinstance(item, Agg) else _from_expression(operator, item)
         output = name or agg.name or (agg.column if agg.column is not None else "count")
-        taken = {*keys, *_WINDOW_COLUMNS, *(a.name for a in resolved)}
-        if output in taken or output.startswith(HIDDEN_PREFIX):
+        check_name(operator, output)
+        if output in {*keys, *_WINDOW_COLUMNS, *(a.name for a in resolved)}:
             raise JobInvalidError(
-                f"{label}: output column '{output}' is taken", hint='name it another way, e.g. .alias("other")'
+                f"{where(operator)}: output column '{output}' is taken",
+                hint='name it another way, e.g. with .alias("other"); '
+                "keys, window_start and window_end are in the result already",
             )
-        _check_input(label, agg, schema)
+        _check_input(operator, agg, schema)
         resolved.append(Aggregate(agg.kind, output, agg.column))
     return tuple(resolved)
 
 
-def _check_input(label: str, agg: Agg, schema: Schema) -> None:
-    if agg.column is None:
+def _check_input(operator: str, agg: Agg, schema: Schema) -> None:
+    if agg.kind == "count":
         return
-    if agg.column not in schema:
-        raise unknown_column(label, agg.column, schema)
-    if agg.kind in _NUMERIC and not schema[agg.column].is_numeric():
+    if not isinstance(agg.column, str):
         raise JobInvalidError(
-            f"{label}: {agg.kind} of column '{agg.column}' ({schema[agg.column]}) needs numbers",
+            f"{where(operator)}: {agg.kind}({agg.column}) takes the name of a column",
+            hint=f'compute it first with with_columns(x=...), then tg.{agg.kind}("x")',
+        )
+    if agg.column not in schema:
+        raise unknown_column(operator, agg.column, schema)
+    dtype = schema[agg.column]
+    if agg.kind in _NUMERIC and not dtype.is_numeric():
+        raise JobInvalidError(
+            f"{where(operator)}: {agg.kind} of column '{agg.column}' ({dtype}) needs numbers",
             hint="cast it first with with_columns(...)",
+        )
+    if agg.kind in _COMPARED and (dtype.is_nested() or dtype in {pl.Object, pl.Categorical}):
+        raise JobInvalidError(
+            f"{where(operator)}: {agg.kind} of column '{agg.column}' ({dtype}) has no meaning",
+            hint="use one of its fields, or cast it first with with_columns(...)",
         )
 
 
-def _from_expression(label: str, item: object) -> Agg:
-    if isinstance(item, pl.Expr):
+def _from_expression(operator: str, item: object) -> Agg:
+    if isinstance(item, pl.Expr) and not item.meta.has_multiple_outputs():
         plain = item.meta.undo_aliases()
         output = item.meta.output_name(raise_if_undetermined=False)
         if plain.meta.eq(pl.len()):
@@ -124,8 +140,9 @@ def _from_expression(label: str, item: object) -> Agg:
                 if plain.meta.eq(expression):
                     return Agg(kind, roots[0], output)
     raise JobInvalidError(
-        f"{label}: {item} cannot be kept up to date row by row",
-        hint='use tg.count(), tg.sum("x"), tg.min("x"), tg.max("x"), tg.mean("x"), tg.first("x") or tg.last("x")',
+        f"{where(operator)}: {item} cannot be kept up to date row by row",
+        hint='use tg.count(), tg.sum("x"), tg.min("x"), tg.max("x"), tg.mean("x"), tg.first("x") or tg.last("x"), '
+        "and compute their input before and their result after with with_columns(...)",
     )
 
 
@@ -163,7 +180,9 @@ def _sum_type(dtype: pl.DataType) -> pl.DataType:
     if dtype.is_unsigned_integer():
         return pl.UInt64()
     if dtype.is_integer():
-        return pl.Int64()
+        return pl.Int128() if dtype == pl.Int128 else pl.Int64()
+    if isinstance(dtype, pl.Decimal):
+        return pl.Decimal(38, dtype.scale)
     return dtype
 
 
@@ -216,34 +235,32 @@ def _plain(column: str, dtype: pl.DataType, kind: str) -> _Made:
 
 def _sum(column: str, dtype: pl.DataType, _kind: str) -> _Made:
     name, result = f"__sum_{column}", _sum_type(dtype)
-    return {name: (pl.col(column).sum().cast(result), result, Merge("add"))}, pl.col(name), ["col", name]
+    return {name: (pl.col(column).cast(result).sum(), result, Merge("add"))}, pl.col(name), ["col", name]
 
 
 def _mean(column: str, _dtype: pl.DataType, _kind: str) -> _Made:
     total, number = f"__meansum_{column}", f"__n_{column}"
     source = pl.col(column)
-    made = {
+    made: dict[str, tuple[pl.Expr, pl.DataType, Merge]] = {
         total: (source.cast(pl.Float64).sum(), pl.Float64(), Merge("add")),
         number: (source.count().cast(pl.Int64), pl.Int64(), Merge("add")),
     }
-    quotient = pl.when(pl.col(number) > 0).then(pl.col(total) / pl.col(number))
+    quotient: pl.Expr = pl.when(pl.col(number) > 0).then(pl.col(total) / pl.col(number))
     return made, quotient, ["div", total, number]
 
 
 def _ordered(column: str, dtype: pl.DataType, kind: str) -> _Made:
     name = f"__{kind}_{column}"
-    order = tuple(f"__{kind}{part}_{column}" for part in (TIME, SPLIT, OFFSET))
-    sources = (TIME, SPLIT, OFFSET)
+    types: dict[str, pl.DataType] = {TIME: pl.Int64(), SPLIT: pl.Int32(), OFFSET: pl.Int64()}
+    order = {source: f"{source}:{kind}_{column}" for source in types}
+    merge = Merge(kind, tuple(order.values()))
 
     def pick(source: str) -> pl.Expr:
-        ordered = pl.col(source).sort_by(*sources)
-        return ordered.first() if kind == "first" else ordered.last()
+        return pl.col(source).first() if kind == "first" else pl.col(source).last()
 
-    types: tuple[pl.DataType, ...] = (pl.Int64(), pl.Int32(), pl.Int64())
-    made = {name: (pick(column), dtype, Merge(kind, order))}
-    for part, source, part_type in zip(order, sources, types, strict=True):
-        # The order columns win and lose together with the value they belong to.
-        made[part] = (pick(source), part_type, Merge(kind, order))
+    # The order columns win and lose together with the value they belong to.
+    made = {name: (pick(column), dtype, merge)}
+    made |= {order[source]: (pick(source).cast(types[source]), types[source], merge) for source in types}
     return made, pl.col(name), ["col", name]
 
 

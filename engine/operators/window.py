@@ -16,7 +16,7 @@ from ..durations import parse_ms
 from ..errors import JobInvalidError
 from ..graph import Tumbling, WindowNode
 from ..hashing import key_groups as groups_of
-from ..ids import TIME
+from ..ids import OFFSET, SPLIT, TIME
 from ..ports.keyed import KEY_GROUP, KeyedTable, TableSpec
 from .aggregates import ROWS, Partials, partials_of
 
@@ -67,12 +67,10 @@ def partial(node: WindowNode, frame: pl.DataFrame, key_groups: int) -> pl.DataFr
     """Aggregate one batch by key and window; columns as in `table_spec`, plus the key group."""
     size, offset = node.window.size_ms, node.window.offset_ms
     end = ((pl.col(TIME) - offset) // size + 1) * size + offset
-    partials = (
-        frame.lazy()
-        .group_by(*node.keys, end.alias(END))
-        .agg(*plan_of(node).expressions)
-        .collect(engine="in-memory")
-    )
+    rows = frame.lazy()
+    if any(agg.kind in {"first", "last"} for agg in node.aggregates):
+        rows = rows.sort(TIME, SPLIT, OFFSET, maintain_order=True)
+    partials = rows.group_by(*node.keys, end.alias(END)).agg(*plan_of(node).expressions).collect(engine="in-memory")
     return partials.with_columns(pl.Series(KEY_GROUP, groups_of(partials, node.keys, key_groups)))
 
 
@@ -86,11 +84,21 @@ def split_by_worker(partials: pl.DataFrame, parallelism: int, key_groups: int) -
 
 
 class WindowState:
-    """The windows of one subtask's key groups."""
+    """The windows of one subtask's key groups.
 
-    def __init__(self, table: KeyedTable, node: WindowNode) -> None:
+    With `order_columns` results carry SPLIT and OFFSET, so that `first` and `last` work behind them: all results of a
+    window have the same event time and are told apart by key group, then by their place in the order of keys.
+    """
+
+    def __init__(self, table: KeyedTable, node: WindowNode, *, order_columns: bool = False) -> None:
         self._table = table
         self._node = node
+        self._order: list[pl.Expr] = []
+        if order_columns:
+            self._order = [
+                pl.col(KEY_GROUP).cast(pl.Int32).alias(SPLIT),
+                pl.int_range(pl.len(), dtype=pl.Int64).alias(OFFSET),
+            ]
         self._plan = plan_of(node)
         self._first_end: int | None = None
 
@@ -111,7 +119,7 @@ class WindowState:
         return late
 
     def advance(self, watermark: int) -> pl.DataFrame | None:
-        """Return the results of the windows that close, ordered by window, key group and key; None if there are none."""
+        """Return the results of the windows that close, ordered by window, key group and key; None if none does."""
         if self._first_end is None or self._first_end > watermark:
             return None
         closed = self._table.take(watermark)
@@ -127,6 +135,7 @@ class WindowState:
             pl.col(END).cast(bound).alias("window_end"),
             *self._plan.results,
             (pl.col(END) - 1).alias(TIME),
+            *self._order,
         )
 
     def snapshot(self) -> Sequence[pl.DataFrame]:
@@ -157,4 +166,3 @@ class WindowState:
     def bytes(self) -> int:
         """Estimated memory held."""
         return self._table.bytes
-
