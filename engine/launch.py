@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
+from . import logs
 from .attempt import Attempt
 from .background import Background
 from .context import Context, Ended
 from .errors import AlreadyRunningError, TidegateError
 from .ids import KEY_GROUPS_DEFAULT
 from .loading import reference_for
-from .logs import configure_if_unset
 from .runtime import LivenessLock, installed
 from .settings import Settings
 from .status import Reporter, Status
@@ -47,7 +47,7 @@ def run_job(job: Job, settings: Settings, reporter: Reporter | None = None) -> R
     ended the last attempt when the job cannot go on. SIGINT and SIGTERM stop it with a final checkpoint; a second one
     raises `KeyboardInterrupt`.
     """
-    configure_if_unset(as_json=settings.json_logs, job=job.name)
+    logs.configure_if_unset(as_json=settings.json_logs, job=job.name)
     graph = job.graph()
     job.check_delivery(settings.delivery)
     runtime = installed()
@@ -63,10 +63,15 @@ def run_job(job: Job, settings: Settings, reporter: Reporter | None = None) -> R
     catalog = runtime.open_catalog(settings.storage, job.name, job_log)
     status = Status(job.name)
     key_groups = job.key_groups or KEY_GROUPS_DEFAULT
+
+    def report(status: Status) -> None:
+        logs.ABOUT.attempt = status.attempt
+        if reporter is not None:
+            reporter(status)
+
     context = Context(
-        job.name, reference, graph, key_groups, settings, runtime, job_log, catalog, background,
-        reporter or (lambda _status: None), status,
-    )  # fmt: skip
+        job.name, reference, graph, key_groups, settings, runtime, job_log, catalog, background, report, status
+    )
     run = _Run(context, lock)
     try:
         with _signals(run.request_stop):
