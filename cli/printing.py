@@ -84,7 +84,7 @@ def cell(value: object) -> str:
         case None:
             return NULL
         case datetime():
-            text = value.isoformat(sep=" ", timespec="milliseconds")
+            text = value.isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")
         case float():
             text = f"{value:.6g}" if abs(value) < SIX_DIGITS else f"{value:.2f}"
         case dict() | list():

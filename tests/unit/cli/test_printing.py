@@ -26,6 +26,10 @@ def test_control_characters_of_records_never_reach_the_terminal() -> None:
     assert "\n" not in printing.cell("two\nlines")
 
 
+def test_a_time_is_short() -> None:
+    assert printing.cell(datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)) == "2026-01-02 03:04:05.678Z"
+
+
 def test_a_long_cell_is_cut_with_an_ellipsis() -> None:
     assert len(printing.cell("x" * 100)) == printing.CELL_WIDTH_MAX
     assert printing.cell("x" * 100).endswith("\N{HORIZONTAL ELLIPSIS}")
