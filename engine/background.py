@@ -40,7 +40,7 @@ class Background:
         def job() -> None:
             try:
                 result = work()
-            except Exception as error:  # handed over to the main loop, which decides
+            except Exception as error:  # noqa: BLE001 (handed over to the main loop, which decides)
                 self._results.put(lambda error=error: failed(error))  # type: ignore[misc]
             else:
                 self._results.put(lambda: then(result))
@@ -58,7 +58,7 @@ class Background:
         def job() -> None:
             try:
                 work()
-            except Exception as error:  # never worth a job's failure
+            except Exception as error:  # noqa: BLE001 (never worth a job's failure)
                 log.warning("%s: %s", lane, error)
             finally:
                 self._waiting[lane] -= 1

@@ -17,6 +17,7 @@ from .protocol.manifest import Kind, Manifest
 log = logging.getLogger(__name__)
 
 RESOLVE_PAUSE_S: Final = 1.0
+FIRST_INTERVAL_S: Final = 0.2
 
 
 class Checkpointing:
@@ -32,7 +33,8 @@ class Checkpointing:
         self._base = dict(facts.newest.counters)
         self._acks: dict[int, Ack] = {}
         self._writing: Manifest | None = None
-        self._due_at = time.monotonic() + self._s.checkpoint_interval_s
+        # The first checkpoint comes early: whoever starts a job, or waits for it to recover, wants to see output.
+        self._due_at = time.monotonic() + min(self._s.checkpoint_interval_s, FIRST_INTERVAL_S)
         self._try_started = 0.0
         self._collected = 0.0
         self._resolve_at: float | None = None

@@ -103,7 +103,7 @@ class SinkCommits:
             self._fence_all()
             while self._turn():
                 pass
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (handed on, see below)
             # Every failure of a sink has to reach the coordinator, also one that the sink's author did not foresee.
             self._failed(error)
         finally:
@@ -174,7 +174,9 @@ class SinkCommits:
                 pause = self._pauses.get(subtask, RETRY_FIRST_S)
                 self._pauses[subtask] = min(pause * 2, RETRY_MAX_S)
                 self._retry_at[subtask] = time.monotonic() + pause
-                log.warning("sink '%s' subtask %d cannot commit now, next try in %.1f s: %s", self._uid, subtask, pause, reason)
+                log.warning(
+                    "sink '%s' subtask %d cannot commit now, next try in %.1f s: %s", self._uid, subtask, pause, reason
+                )
             case cycle.Stop():
                 raise self._stopped(subtask, instruction)
             case cycle.ReadLedger():
@@ -194,7 +196,9 @@ class SinkCommits:
             return cycle.Unavailable(str(error))
         failpoint("worker.after-commit")
         if outcome is CommitOutcome.UNKNOWN:
-            log.warning("sink '%s' subtask %d: outcome of epoch %d unknown, reading the ledger", self._uid, subtask, epoch)
+            log.warning(
+                "sink '%s' subtask %d: outcome of epoch %d unknown, reading the ledger", self._uid, subtask, epoch
+            )
         return cycle.CommitTried(outcome)
 
     def _load(self, payload: Payload) -> list[pa.RecordBatch]:
@@ -214,10 +218,13 @@ class SinkCommits:
     def _stopped(self, subtask: int, stop: cycle.Stop) -> TidegateError:
         where = f"sink '{self._uid}' subtask {subtask}"
         if stop.newer is not None:
-            error = FencedError(f"attempt {self._attempt} found attempt {stop.newer} in the ledger of {where} and stopped")
-            return error
+            return FencedError(
+                f"attempt {self._attempt} found attempt {stop.newer} in the ledger of {where} and stopped"
+            )
         if stop.ahead is not None:
-            return ProtocolError(f"the ledger of {where} knows epoch {stop.ahead}, which this attempt never saw decided")
+            return ProtocolError(
+                f"the ledger of {where} knows epoch {stop.ahead}, which this attempt never saw decided"
+            )
         if stop.behind:
             return LedgerMismatchError(
                 f"{where}: {stop.behind}",

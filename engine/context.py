@@ -86,7 +86,9 @@ class Facts:
     def fenced_by(self, newer: int) -> FencedError:
         """Make the error for a newer attempt."""
         job = self.context.job
-        return FencedError(f"attempt {self.number} found attempt {newer} and stopped; another coordinator runs job '{job}'")
+        return FencedError(
+            f"attempt {self.number} found attempt {newer} and stopped; another coordinator runs job '{job}'"
+        )
 
     def phase(self, phase: str) -> None:
         """Enter a phase of the attempt's life."""

@@ -167,7 +167,9 @@ class PortEntry:
         """The merged watermark (ms)."""
         return self._watermark.value
 
-    def deliver(self, channel: int, kind: Kind, payload: pl.DataFrame | bytes, give: Callable[[int], None] | None) -> None:
+    def deliver(
+        self, channel: int, kind: Kind, payload: pl.DataFrame | bytes, give: Callable[[int], None] | None
+    ) -> None:
         """Append one element; any thread. The queue is bounded by the channel's credit."""
         self._queues[channel].append((kind, payload, give))
 

@@ -106,7 +106,9 @@ class Incoming:
             if len(self.buffer) - start < HEADER.size + size:
                 break
             if sequence != self._sequence:
-                raise ProtocolError(f"exchange frame {self._sequence} from worker {self.peer} is missing, got {sequence}")
+                raise ProtocolError(
+                    f"exchange frame {self._sequence} from worker {self.peer} is missing, got {sequence}"
+                )
             self._sequence += 1
             payload = bytes(memoryview(self.buffer)[start + HEADER.size : start + HEADER.size + size])
             found.append((Kind(kind), port, payload))
@@ -124,7 +126,13 @@ class Exchange:
     """All channels of one worker, with one thread that receives."""
 
     def __init__(
-        self, subtask: int, listener: socket.socket, token: str, window: int, deliver: Deliver, lost: Callable[[Exception], None]
+        self,
+        subtask: int,
+        listener: socket.socket,
+        token: str,
+        window: int,
+        deliver: Deliver,
+        lost: Callable[[Exception], None],
     ) -> None:
         self._subtask = subtask
         self._listener = listener
@@ -226,5 +234,3 @@ class Exchange:
 
 def _nothing(_size: int) -> None:
     """Credit frames have no credit to give back."""
-
-

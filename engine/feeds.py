@@ -69,7 +69,7 @@ class SourceFeed:
         try:
             while self._turn():
                 pass
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (handed on, see below)
             # Whatever a reader raises has to reach the data thread; it decides what becomes of the job.
             with self._condition:
                 self._error = error

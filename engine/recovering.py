@@ -62,7 +62,9 @@ class Recovering:
         slow = self._machine.phase is rc.Phase.FENCING and now - self._started > SETUP_TIMEOUT_S
         if slow:
             text = f"workers {sorted(self._machine.waiting)} were not set up within {SETUP_TIMEOUT_S:.0f} s"
-            self._f.end("failed", WorkerLostError(text, hint="see their log; a broker or store that is away slows them"))
+            self._f.end(
+                "failed", WorkerLostError(text, hint="see their log; a broker or store that is away slows them")
+            )
 
     def _feed(self, event: object) -> None:
         instructions = self._machine.on(event)
@@ -172,9 +174,7 @@ class Recovering:
             splits=[s for s in splits if assembly.owner(s.index, self._workers) == index],
             states=list(manifest.states),
             sinks=[
-                s
-                for s in ids
-                if s.sink_uid in self._f.targets and assembly.owner(s.subtask, self._workers) == index
+                s for s in ids if s.sink_uid in self._f.targets and assembly.owner(s.subtask, self._workers) == index
             ],
             targets=self._f.targets,
             watermarks=manifest.watermarks,

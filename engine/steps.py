@@ -198,7 +198,12 @@ class WindowStep:
     """Keeps the windows of this worker's key groups and passes on what the watermark closes."""
 
     def __init__(
-        self, uid: str, state: WindowState, floor: int, handed: Callable[[str, Sequence[pl.DataFrame]], None], then: Step
+        self,
+        uid: str,
+        state: WindowState,
+        floor: int,
+        handed: Callable[[str, Sequence[pl.DataFrame]], None],
+        then: Step,
     ) -> None:
         self.uid = uid
         self.state = state

@@ -60,7 +60,9 @@ class Supervision:
             if newest > self._f.number:
                 self._f.end("failed", self._f.fenced_by(newest))
                 return
-            error = TidegateError(message.message, hint="no newer attempt exists: recovering under a new attempt number")
+            error = TidegateError(
+                message.message, hint="no newer attempt exists: recovering under a new attempt number"
+            )
             error.retryable = True
         else:
             error = TidegateError(f"worker {worker}: {message.message}", hint=message.hint)

@@ -1,4 +1,4 @@
-"""A worker's part of a checkpoint: collected at the barrier, made durable in the background, acknowledged as a whole."""
+"""A worker's part of a checkpoint: collected at the barrier, uploaded in the background, acknowledged as a whole."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Uploader:
             failpoint("worker.acknowledged")
         except StoreUnavailableError as error:
             self._report(TryFailed(barrier.epoch, barrier.tries, str(error)))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (handed on, see below)
             # Anything else is a defect or a broken store: the worker's main thread ends the attempt with it.
             self._failed(error)
 
@@ -140,7 +140,7 @@ class Uploader:
 
 
 def _settle(futures: Sequence[Future[FileRef]]) -> None:
-    """Wait for all, so that no upload of a failed try is still running when the next one begins; then raise the first."""
+    """Wait for all, so that no upload of a failed try runs into the next one; then raise the first error."""
     errors = [future.exception() for future in futures]
     for error in errors:
         if error is not None:

@@ -86,9 +86,7 @@ class Worker:
         for uid, node in self._graph.sinks().items():
             if (node.sink.delivery or setup.settings.delivery) == AT_LEAST_ONCE:
                 continue
-            context = SinkContext(
-                setup.job, setup.job_uid, uid, setup.attempt, setup.parallelism, setup.targets[uid]
-            )
+            context = SinkContext(setup.job, setup.job_uid, uid, setup.attempt, setup.parallelism, setup.targets[uid])
             commits[uid] = SinkCommits(
                 uid, setup.job_uid, setup.attempt, functools.partial(node.sink.open_committer, context),
                 self._read_file, self._committed, self._fail,

@@ -74,7 +74,8 @@ class Json:
         """The fields to read."""
         if self._schema is None:
             raise JobInvalidError(
-                "format Json of a source has no schema", hint='write tg.Json({"country": pl.String, "amount": pl.Float64})'
+                "format Json of a source has no schema",
+                hint='write tg.Json({"country": pl.String, "amount": pl.Float64})',
             )
         return self._schema
 
@@ -122,7 +123,8 @@ class Json:
         for name, dtype in schema.items():
             if dtype in {pl.Binary, pl.Object}:
                 raise JobInvalidError(
-                    f"format Json cannot write column '{name}' ({dtype})", hint="leave it out or turn it into text first"
+                    f"format Json cannot write column '{name}' ({dtype})",
+                    hint="leave it out or turn it into text first",
                 )
 
     def __repr__(self) -> str:
@@ -182,7 +184,9 @@ def _strict(texts: pa.Array, fields: Mapping[str, pl.DataType]) -> tuple[pl.Data
         pa.table({"v": texts}),
     )
     column = rows.get_column("j")
-    frame = rows.unnest("j").with_columns(pl.col(name).cast(dtype, strict=False) for name, dtype in whole_numbers.items())
+    frame = rows.unnest("j").with_columns(
+        pl.col(name).cast(dtype, strict=False) for name, dtype in whole_numbers.items()
+    )
     fits = column.is_not_null()
     for name in whole_numbers:
         fits &= frame.get_column(name).is_not_null()
@@ -195,7 +199,9 @@ def _lenient(
     """Convert records with missing fields; tell which fit, and why the first ones do not."""
     table = pa.table({"v": texts.take(pa.array(rest))})
     paths = [f"$.{json.dumps(name)}".replace("'", "''") for name in fields]
-    kinds = ", ".join(f"json_type(s, '{path}') AS k{i}, json_extract_string(s, '{path}') AS x{i}" for i, path in enumerate(paths))
+    kinds = ", ".join(
+        f"json_type(s, '{path}') AS k{i}, json_extract_string(s, '{path}') AS x{i}" for i, path in enumerate(paths)
+    )
     query = (
         f"SELECT TRY(from_json(s, '{_structure(fields)}')) AS j, json_type(s) AS k, {kinds or '1'} FROM "  # noqa: S608
         "(SELECT CASE WHEN json_valid(v) THEN v END AS s FROM t)"

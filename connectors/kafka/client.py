@@ -62,7 +62,11 @@ def check_client(client: Mapping[str, object], what: str) -> dict[str, object]:
 def redact(settings: Mapping[str, object]) -> dict[str, object]:
     """Return settings with every secret replaced."""
     return {
-        name: REDACTED if _SECRET.search(name) else _URL_CREDENTIALS.sub(f"//{REDACTED}@", value) if isinstance(value, str) else value
+        name: REDACTED
+        if _SECRET.search(name)
+        else _URL_CREDENTIALS.sub(f"//{REDACTED}@", value)
+        if isinstance(value, str)
+        else value
         for name, value in settings.items()
     }
 
@@ -98,14 +102,16 @@ def code_of(error: KafkaException) -> int:
 def source_unavailable(bootstrap: str, doing: str, error: KafkaException) -> SourceUnavailableError:
     """Make the error for a broker that cannot be reached by a source."""
     return SourceUnavailableError(
-        f"Kafka at {bootstrap}: {doing} failed: {text_of(error)}", hint="check bootstrap, the network and the credentials"
+        f"Kafka at {bootstrap}: {doing} failed: {text_of(error)}",
+        hint="check bootstrap, the network and the credentials",
     )
 
 
 def sink_unavailable(bootstrap: str, doing: str, error: KafkaException) -> SinkUnavailableError:
     """Make the error for a broker that cannot be reached by a sink."""
     return SinkUnavailableError(
-        f"Kafka at {bootstrap}: {doing} failed: {text_of(error)}", hint="check bootstrap, the network and the credentials"
+        f"Kafka at {bootstrap}: {doing} failed: {text_of(error)}",
+        hint="check bootstrap, the network and the credentials",
     )
 
 

@@ -115,7 +115,9 @@ class KafkaCommitter:
         """Publish one part of an epoch's output together with its ledger entry."""
         owner = self._fences.get(fence.subtask)
         if owner is not fence or owner.void or permit.subtask != fence.subtask:
-            raise ProtocolError(f"sink '{self._context.uid}' subtask {permit.subtask}: the fence in hand is not valid any more")
+            raise ProtocolError(
+                f"sink '{self._context.uid}' subtask {permit.subtask}: the fence in hand is not valid any more"
+            )
         owner.trouble.clear()
         owner.failed.clear()
         try:

@@ -160,4 +160,3 @@ def _inline(
         address = starts[reach] + np.uint64(position)
         word = gather(address & ~np.uint64(7), 0)
         raw[reach, 4 + position] = (word >> ((address & np.uint64(7)) * np.uint64(8))).astype(np.uint8)
-

@@ -140,7 +140,9 @@ class KafkaEnumerator:
         if start == "latest":
             return dict(last)
         if start == "committed":
-            committed = self._reader().committed([TopicPartition(t, p) for t, p in partitions], timeout=REQUEST_TIMEOUT_S)
+            committed = self._reader().committed(
+                [TopicPartition(t, p) for t, p in partitions], timeout=REQUEST_TIMEOUT_S
+            )
             known = {(c.topic, c.partition): c.offset for c in committed if c.offset >= 0}
             return {place: known.get(place, first[place]) for place in partitions}
         if isinstance(start, Mapping):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,23 @@ MESSAGE: Final = np.dtype(
     }
 )
 """Layout of rd_kafka_message_t on 64-bit platforms; part of librdkafka's public interface."""
+VU: Final = np.dtype(
+    {"names": ["vtype", "first", "second"], "formats": ["<i4", "<u8", "<u8"], "offsets": [0, 8, 16], "itemsize": 72}
+)
+"""Layout of rd_kafka_vu_t, one argument of rd_kafka_produceva; `first` and `second` are the words of its union."""
+
+
+class Vtype(IntEnum):
+    """Kinds of arguments of rd_kafka_produceva."""
+
+    RKT = 2
+    PARTITION = 3
+    VALUE = 4
+    KEY = 5
+    MSGFLAGS = 7
+    TIMESTAMP = 8
+
+
 F_COPY: Final = 2
 F_PARTITION: Final = 8
 PARTITION_UA: Final = -1
@@ -97,6 +115,12 @@ def quick_library() -> ctypes.PyDLL:
     quick.rd_kafka_message_destroy.restype = None
     quick.rd_kafka_message_timestamp.restype = ctypes.c_int64
     quick.rd_kafka_message_timestamp.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+    quick.rd_kafka_produceva.restype = ctypes.c_void_p
+    quick.rd_kafka_produceva.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+    quick.rd_kafka_error_code.restype = ctypes.c_int
+    quick.rd_kafka_error_code.argtypes = [ctypes.c_void_p]
+    quick.rd_kafka_error_destroy.argtypes = [ctypes.c_void_p]
+    quick.rd_kafka_error_destroy.restype = None
     return quick
 
 

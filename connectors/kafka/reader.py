@@ -40,7 +40,12 @@ OFFSET_OUT_OF_RANGE: Final = 1
 NO_OFFSET: Final = -168
 AUTO_OFFSET_RESET: Final = -140
 ALL_BROKERS_DOWN: Final = -187
-UNKNOWN: Final = {3: "does not exist any more", -188: "does not exist any more", -190: "does not exist any more", 29: "may not be read with these credentials"}
+UNKNOWN: Final = {
+    3: "does not exist any more",
+    -188: "does not exist any more",
+    -190: "does not exist any more",
+    29: "may not be read with these credentials",
+}
 
 
 @dataclass
@@ -192,7 +197,9 @@ class KafkaReader:
             place.next = low if self._s.on_out_of_range == "earliest" else high
             self._consumer.seek(TopicPartition(event.topic, event.partition, place.next))
         elif event.code in UNKNOWN:
-            raise SourceError(f"{where} {UNKNOWN[event.code]}: {event.text}", hint="check the topic and the rights on it")
+            raise SourceError(
+                f"{where} {UNKNOWN[event.code]}: {event.text}", hint="check the topic and the rights on it"
+            )
         elif event.code >= 0:
             raise SourceError(f"{where}: {event.text}", hint="see the broker's log")
 
@@ -317,7 +324,9 @@ class KafkaReader:
             self._consumer.incremental_unassign(places)
         return {place.split.id for place in over}
 
-    def _max_times(self, places: list[tuple[str, int]], place: npt.NDArray[np.int32], times: npt.NDArray[np.int64]) -> dict[str, int]:
+    def _max_times(
+        self, places: list[tuple[str, int]], place: npt.NDArray[np.int32], times: npt.NDArray[np.int64]
+    ) -> dict[str, int]:
         found = {}
         for index in np.unique(place):
             found[split_id(*places[int(index)])] = int(times[place == index].max())

@@ -110,9 +110,7 @@ class KafkaSink:
             "client": redact(s.client),
         }
 
-    def prepare(
-        self, job: str, job_uid: str, uid: str, previous: Mapping[str, object] | None
-    ) -> Mapping[str, object]:
+    def prepare(self, job: str, job_uid: str, uid: str, previous: Mapping[str, object] | None) -> Mapping[str, object]:
         """Check topic and ledger; make the ledger when the job starts for the first time."""
         from .target import prepare_target  # noqa: PLC0415 (only the coordinator needs it)
 

@@ -85,7 +85,9 @@ class KafkaSource:
         if until not in {None, "latest"}:
             raise JobInvalidError(f"until is {until!r}", hint='leave it out, or write until="latest"')
         if on_out_of_range not in OUT_OF_RANGE:
-            raise JobInvalidError(f"on_out_of_range is {on_out_of_range!r}", hint=f"use one of {', '.join(OUT_OF_RANGE)}")
+            raise JobInvalidError(
+                f"on_out_of_range is {on_out_of_range!r}", hint=f"use one of {', '.join(OUT_OF_RANGE)}"
+            )
         if start == "committed" and group is None:
             raise JobInvalidError('start="committed" needs a group', hint='write group="name"')
         if not isinstance(bootstrap, str) or not bootstrap:
@@ -166,7 +168,8 @@ def _check_start(start: object) -> None:
     )
     if not good:
         raise JobInvalidError(
-            f"start is {start!r}", hint=f"use one of {', '.join(STARTS)}, a timestamp (ms or datetime) or {{partition: offset}}"
+            f"start is {start!r}",
+            hint=f"use one of {', '.join(STARTS)}, a timestamp (ms or datetime) or {{partition: offset}}",
         )
 
 
@@ -174,6 +177,8 @@ def _schema(record_format: Format) -> dict[str, pl.DataType]:
     schema = dict(record_format.schema)
     for column, name in record_format.metadata.items():
         if column in schema:
-            raise JobInvalidError(f"metadata column '{column}' is also a column of the format", hint="map it to another name")
+            raise JobInvalidError(
+                f"metadata column '{column}' is also a column of the format", hint="map it to another name"
+            )
         schema[column] = METADATA[name]
     return schema

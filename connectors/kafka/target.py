@@ -47,7 +47,9 @@ def prepare_target(
         target["ledger"] = _ledger(admin, set(metadata.topics), job, job_uid, uid, previous)
         return target
     except KafkaException as error:
-        raise sink_unavailable(settings.bootstrap, f"sink '{uid}': preparing topic '{settings.topic}'", error) from error
+        raise sink_unavailable(
+            settings.bootstrap, f"sink '{uid}': preparing topic '{settings.topic}'", error
+        ) from error
 
 
 def _target(admin: AdminClient, settings: SinkSettings, uid: str) -> dict[str, object]:
@@ -115,10 +117,15 @@ def _ledger(
 def _make_ledger(admin: AdminClient, name: str) -> None:
     topic = NewTopic(name, num_partitions=1, config={"cleanup.policy": "compact"})
     try:
-        admin.create_topics([topic], operation_timeout=REQUEST_TIMEOUT_S, request_timeout=REQUEST_TIMEOUT_S)[name].result()
+        admin.create_topics([topic], operation_timeout=REQUEST_TIMEOUT_S, request_timeout=REQUEST_TIMEOUT_S)[
+            name
+        ].result()
     except KafkaException as error:
         if code_of(error) != EXISTS:
-            raise SinkError(f"ledger topic '{name}' cannot be created: {text_of(error)}", hint="the job needs the right to create it") from error
+            raise SinkError(
+                f"ledger topic '{name}' cannot be created: {text_of(error)}",
+                hint="the job needs the right to create it",
+            ) from error
 
 
 def _check_ledger(admin: AdminClient, name: str) -> None:

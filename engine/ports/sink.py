@@ -151,9 +151,7 @@ class Sink(Protocol):
     def describe(self) -> Mapping[str, object]:
         """Settings for plans and the catalog, with secrets redacted."""
 
-    def prepare(
-        self, job: str, job_uid: str, uid: str, previous: Mapping[str, object] | None
-    ) -> Mapping[str, object]:
+    def prepare(self, job: str, job_uid: str, uid: str, previous: Mapping[str, object] | None) -> Mapping[str, object]:
         """Check and prepare the target; return what identifies it (JSON), e.g. cluster, topic, topic id, partitions.
 
         `previous` is what the newest manifest recorded. Raises `SinkError` when the target was replaced by another one

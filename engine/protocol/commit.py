@@ -208,9 +208,7 @@ class CommitCycle(Machine):
         (Phase.READING, Unavailable): Row(_wait, (Phase.WAITING,)),
         (Phase.READING, DecidedEpoch): Row(_enqueue_stay, (Phase.READING,)),
         (Phase.READY, DecidedEpoch): Row(_enqueue_go, (Phase.READY, Phase.COMMITTING)),
-        (Phase.COMMITTING, CommitTried): Row(
-            _tried, (Phase.READY, Phase.COMMITTING, Phase.FENCING, Phase.WAITING)
-        ),
+        (Phase.COMMITTING, CommitTried): Row(_tried, (Phase.READY, Phase.COMMITTING, Phase.FENCING, Phase.WAITING)),
         (Phase.COMMITTING, Unavailable): Row(_wait, (Phase.WAITING,)),
         (Phase.COMMITTING, FencedOff): Row(_stop, (Phase.STOPPED,)),
         (Phase.COMMITTING, DecidedEpoch): Row(_enqueue_stay, (Phase.COMMITTING,)),

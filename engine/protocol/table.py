@@ -35,7 +35,9 @@ class Machine:
             raise ProtocolError(f"{type(self).__name__} in phase {self.phase.value!r} does not know {event!r}")
         phase, instructions = row.handler(self, event)
         if phase not in row.to:
-            raise ProtocolError(f"{type(self).__name__} left its table: {self.phase.value!r} -> {phase.value!r} on {event!r}")
+            raise ProtocolError(
+                f"{type(self).__name__} left its table: {self.phase.value!r} -> {phase.value!r} on {event!r}"
+            )
         self.phase = phase
         return instructions
 

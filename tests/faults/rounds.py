@@ -73,7 +73,9 @@ def committed_end(admin: AdminClient, topic: str, partitions: int) -> int:
 class Rounds:
     """Runs kill rounds over one job."""
 
-    def __init__(self, bootstrap: str, job: JobProcess, feeder: Feeder, output: str, partitions: int, seed: int) -> None:
+    def __init__(
+        self, bootstrap: str, job: JobProcess, feeder: Feeder, output: str, partitions: int, seed: int
+    ) -> None:
         self._admin = AdminClient({"bootstrap.servers": bootstrap})
         self._job = job
         self._feeder = feeder
@@ -140,7 +142,9 @@ def judge_map(report: Report, feeder: Feeder, output: pl.DataFrame) -> None:
             ]
         }
     ).with_row_index("id")
-    got = output.sort("partition", "offset").with_columns(pl.col("value").cast(pl.String), pl.col("key").cast(pl.String))
+    got = output.sort("partition", "offset").with_columns(
+        pl.col("value").cast(pl.String), pl.col("key").cast(pl.String)
+    )
     got = got.filter(~pl.col("value").str.contains('"id": -', literal=True))
     compare(report, expected.select("value"), got.select("value"))
     ids = got.with_columns(id=pl.col("value").str.extract(r'"id": (\d+)').cast(pl.Int64))
