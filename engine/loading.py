@@ -156,7 +156,7 @@ def _definitions(job: Job) -> Iterator[JobReference]:
     for name in _names(main, job):
         if spec is not None:  # started with python -m
             yield JobReference("module", spec.name, name)
-        elif file is not None:
+        elif file is not None and Path(file).is_file():
             yield JobReference("file", str(Path(file).resolve()), name)
     for module_name, module in list(sys.modules.items()):
         if module_name != "__main__" and getattr(module, "__file__", None):

@@ -97,7 +97,7 @@ class Stream:
             MapNode(kind, label, self._inputs, schema, lazy=selection, reads=selection.reads, replaces=replaces)
         )
 
-    def filter(self, *predicates: pl.Expr) -> Stream:
+    def filter(self, *predicates: pl.Expr | Iterable[pl.Expr]) -> Stream:
         """Keep the rows for which all predicates are true (null counts as false)."""
         return self._selected("filter", _expressions("filter", predicates, {}))
 

@@ -92,6 +92,7 @@ def resolve(
     resolved: list[Aggregate] = []
     for name, item in written:
         agg = item if isinstance(item, Agg) else _from_expression(operator, item)
+        _check_input(operator, agg, schema)
         output = name or agg.name or (agg.column if agg.column is not None else "count")
         check_name(operator, output)
         if output in {*keys, *_WINDOW_COLUMNS, *(a.name for a in resolved)}:
@@ -100,7 +101,6 @@ def resolve(
                 hint='name it another way, e.g. with .alias("other"); '
                 "keys, window_start and window_end are in the result already",
             )
-        _check_input(operator, agg, schema)
         resolved.append(Aggregate(agg.kind, output, agg.column))
     return tuple(resolved)
 
