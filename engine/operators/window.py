@@ -7,6 +7,7 @@ at or past its end. Every partial row carries the number of input rows in it, so
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from functools import lru_cache
 from typing import Final
 
@@ -23,12 +24,15 @@ from .aggregates import ROWS, Partials, partials_of
 END: Final = "__end"
 
 
-def tumbling(size: object, *, offset: object = 0) -> Tumbling:
-    """Windows of fixed size that follow each other, aligned to the Unix epoch plus `offset`."""
-    size_ms = parse_ms(size, "window size")  # type: ignore[arg-type]  # parse_ms says what is wrong with it
-    offset_ms = parse_ms(offset, "window offset")  # type: ignore[arg-type]
+def tumbling(size: str | float | timedelta, *, offset: str | float | timedelta = 0) -> Tumbling:
+    """Windows of fixed size that follow each other, aligned to the Unix epoch plus `offset`.
+
+    Both are durations such as "10s"; a window holds its start and not its end. Raises `JobInvalidError`.
+    """
+    size_ms = parse_ms(size, "window size")
+    offset_ms = parse_ms(offset, "window offset")
     if size_ms < 1:
-        raise JobInvalidError(f"window size is {size!r}; it must be at least 1 ms")
+        raise JobInvalidError(f"window size is {size!r}; it must be at least 1 ms", hint='write tumbling("10s")')
     return Tumbling(size_ms, offset_ms % size_ms)
 
 
