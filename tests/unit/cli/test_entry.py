@@ -152,7 +152,7 @@ def test_a_wrong_name_in_a_job_file_lists_the_right_ones(folder: Path, capsys: C
     assert main(["run", "good.py:other"]) == 3
     err = capsys.readouterr().err
     assert "no job called 'other'" in err
-    assert "['job']" in err
+    assert "it has job" in err
 
 
 def test_a_file_without_a_job(folder: Path, capsys: Capture) -> None:
