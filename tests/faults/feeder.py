@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import threading
-import time
 from typing import Final
 
 import polars as pl
@@ -28,12 +27,22 @@ class Feeder:
         self._per_second = per_second
         self._random = random.Random(seed)
         self._stop = threading.Event()
+        self._going = threading.Event()
+        self._going.set()
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
         self.rows: list[tuple[int, str, int, int, int]] = []
 
     def start(self) -> None:
         """Begin to write."""
         self._thread.start()
+
+    def pause(self) -> None:
+        """Write nothing until `go_on`."""
+        self._going.clear()
+
+    def go_on(self) -> None:
+        """Write again."""
+        self._going.set()
 
     def finish(self) -> None:
         """Stop, then send one late-enough record per partition that closes every window before it."""
@@ -48,6 +57,7 @@ class Feeder:
     def _run(self) -> None:
         step = max(self._per_second // 100, 1)
         while not self._stop.wait(step / self._per_second):
+            self._going.wait(FLUSH_TIMEOUT_S)
             for _ in range(step):
                 number = len(self.rows)
                 key = self._random.randrange(KEYS)
@@ -71,11 +81,3 @@ class Feeder:
         """Everything written, without the closing records."""
         return pl.DataFrame(self.rows, schema=["id", "key", "amount", "ts", "partition"], orient="row")
 
-
-def wait_until(condition: object, what: str, timeout_s: float, pause_s: float = 0.1) -> None:
-    """Poll a condition with a bound; raise `TimeoutError` naming what did not happen."""
-    deadline = time.monotonic() + timeout_s
-    while callable(condition) and not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not happen within {timeout_s:g} s")
-        time.sleep(pause_s)

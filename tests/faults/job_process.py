@@ -58,6 +58,26 @@ class JobProcess:
         if self.process is not None and self.process.pid in pids:
             self.process.wait(EXIT_TIMEOUT_S)
 
+    def freeze(self, *pids: int) -> None:
+        """Stop processes of this job with SIGSTOP."""
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self, *pids: int) -> None:
+        """Let stopped processes go on; one that is gone is fine."""
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                continue
+
+    @property
+    def pid(self) -> int:
+        """Pid of the coordinator."""
+        if self.process is None:
+            raise AssertionError("the job was never started")
+        return self.process.pid
+
     def stop(self) -> int:
         """Ask for a final checkpoint and return the exit code."""
         if self.process is None:

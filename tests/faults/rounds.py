@@ -1,6 +1,6 @@
 """Rounds of `kill -9` against a job at work, judged by what a read_committed reader sees.
 
-    python -m tests.faults.rounds --job window --rounds 100 --storage local
+    pytest tests/faults/test_kill_rounds.py --rounds 100
 
 A round waits until new output has appeared since the last kill, waits a random moment longer, and kills a random choice
 of processes. At the end the output topic is compared with a plain Polars computation over the same input.
@@ -18,7 +18,9 @@ import polars as pl
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from .feeder import Feeder, wait_until
+from services.processes import wait_until
+
+from .feeder import Feeder
 from .job_process import JobProcess
 
 PROGRESS_TIMEOUT_S: Final = 90.0
@@ -111,10 +113,7 @@ class Rounds:
                 raise AssertionError(f"the job ended by itself with exit code {code}:\n{self._job.log[-4000:]}")
             return self._end() > seen
 
-        try:
-            wait_until(grown, "new output", PROGRESS_TIMEOUT_S)
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}\n{self._job.log[-4000:]}") from error
+        wait_until("new output", grown, PROGRESS_TIMEOUT_S)
 
     def _kill(self, victims: str) -> None:
         coordinator = self._job.process.pid if self._job.process else 0
