@@ -11,16 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
-
-import duckdb
+from typing import TYPE_CHECKING, Final
 
 from ..engine.errors import CorruptError, JobInvalidError, StoreMissingError, TidegateError
 from ..engine.ports.log import CheckpointLog
 from ..engine.protocol.manifest import Manifest
-from .catalog_database import HISTORY_MAX, CatalogDatabase, UnreadableError
 from .catalog_publish import Publisher, move_aside, reader_path, replace, sweep
+from .catalog_schema import HISTORY_MAX, CatalogError, UnreadableError
 from .log import StoreLog, open_log
+
+if TYPE_CHECKING:
+    from .catalog_database import CatalogDatabase
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ ATTEMPTS_MAX: Final = 100
 """Newest attempts whose objects are read."""
 RETRY_PAUSE_S: Final = 30.0
 """Pause before manifests that could not be read are asked for again."""
-_FAILURES: Final = (duckdb.Error, OSError, TidegateError)
+_FAILURES: Final = (CatalogError, OSError, TidegateError)
 
 
 class DuckCatalog:
@@ -105,7 +106,7 @@ class DuckCatalog:
         return self._database
 
     def _loaded(self) -> CatalogDatabase:
-        database = CatalogDatabase(self._job, self._log.store.url)
+        database = _new_database(self._job, self._log)
         if self._path is None or not self._path.exists():
             return database
         sweep(self._path)
@@ -144,7 +145,7 @@ def rebuild(storage: str, job: str) -> int:
     checkpoint, `StoreUnavailableError`, or `TidegateError` when the copy cannot be written.
     """
     job_log = open_log(storage, job)
-    database = CatalogDatabase(job, job_log.store.url)
+    database = _new_database(job, job_log)
     try:
         catch_up(database, job_log)
         if not database.known:
@@ -153,13 +154,19 @@ def rebuild(storage: str, job: str) -> int:
         if path is not None:
             try:
                 replace(path, database.write)
-            except (duckdb.Error, OSError) as error:
+            except (CatalogError, OSError) as error:
                 raise TidegateError(
                     f"the catalog {path} cannot be written: {error}", hint="check rights and free space there"
                 ) from error
         return len(database.known)
     finally:
         database.close()
+
+
+def _new_database(job: str, job_log: CheckpointLog) -> CatalogDatabase:
+    from .catalog_database import CatalogDatabase  # noqa: PLC0415 - DuckDB takes 0.1 s, for which no start has to wait
+
+    return CatalogDatabase(job, job_log.store.url)
 
 
 def no_checkpoints(job: str, job_log: CheckpointLog) -> JobInvalidError:

@@ -27,24 +27,21 @@ from .catalog_schema import (
     FAILED_TRIES,
     FEW_ROWS,
     FORMAT,
+    HISTORY_MAX,
     JOBS,
     OPERATORS,
     TABLES,
+    CatalogError,
     Rows,
     Table,
+    UnreadableError,
     definitions,
     quoted,
 )
 from .folders import FILE_MODE
 
-HISTORY_MAX: Final = 1000
-"""Newest checkpoints, failed tries and attempts that have rows."""
 MEMORY_MAX: Final = "256MB"
 _ENDS: Final = {Kind.STOPPED: "stopped", Kind.FINISHED: "finished"}
-
-
-class UnreadableError(Exception):
-    """A copy of the catalog cannot be read: damaged, locked, of another format or of another job."""
 
 
 class CatalogDatabase:
@@ -92,7 +89,8 @@ class CatalogDatabase:
             newest = manifests[-1]
             self._commit(committed_through(newest), None)
             if newest.kind in _ENDS:
-                self._run("UPDATE attempts SET phase = ? WHERE attempt = ?", _ENDS[newest.kind], newest.attempt)
+                ended = "UPDATE attempts SET phase = ?, changed = to_timestamp(?::BIGINT / 1000) WHERE attempt = ?"
+                self._run(ended, _ENDS[newest.kind], newest.created_ms, newest.attempt)
         self.known.update(manifest.epoch for manifest in manifests)
 
     def commit(self, epoch: int, at_ms: int) -> None:
@@ -161,13 +159,13 @@ class CatalogDatabase:
         """Fill the empty tables from a copy. Raises `UnreadableError`, and is still empty then."""
         try:
             self._load(path)
-        except duckdb.IOException as error:
+        except UnreadableError:
+            raise
+        except CatalogError as error:
             if "lock" not in str(error):
-                raise UnreadableError(_first_line(error)) from error
-            # Somebody opened the copy for writing. Locks bind DuckDB only, and a file that was published never changes.
+                raise UnreadableError(str(error)) from error
+            # Somebody opened the copy for writing. Locks bind DuckDB only, and a published file never changes.
             self._load_aside(path)
-        except duckdb.Error as error:
-            raise UnreadableError(_first_line(error)) from error
         self.known = {epoch for (epoch,) in self._rows("SELECT epoch FROM checkpoints")}
         named = self._rows("SELECT uid, kind, about FROM operators WHERE last_epoch IS NULL")
         self._operators = {(uid, kind): about for uid, kind, about in named}
@@ -179,8 +177,8 @@ class CatalogDatabase:
         try:
             shutil.copyfile(path, aside)
             self._load(aside)
-        except (duckdb.Error, OSError) as error:
-            raise UnreadableError(f"somebody has it open for writing, and {_first_line(error)}") from error
+        except (CatalogError, OSError) as error:
+            raise UnreadableError(f"somebody has it open for writing, and {error}") from error
         finally:
             aside.unlink(missing_ok=True)
 
@@ -261,11 +259,14 @@ class CatalogDatabase:
             self._run(table.insert(len(rows)), *values)
 
     def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        return self.connection.execute(statement, list(values)).fetchall()
+        try:
+            # Fetching ends the statement; a result that is left open would block the next one.
+            return self.connection.execute(statement, list(values)).fetchall()
+        except duckdb.Error as error:
+            raise CatalogError(str(error).split("\n", 1)[0]) from error
 
     def _run(self, statement: str, *values: object) -> None:
-        # Fetching ends the statement; a result that is left open would block the next one.
-        self.connection.execute(statement, list(values)).fetchall()
+        self._rows(statement, *values)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -276,7 +277,3 @@ class CatalogDatabase:
             self._run("ROLLBACK")
             raise
         self._run("COMMIT")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0]

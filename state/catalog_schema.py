@@ -13,11 +13,21 @@ from typing import Final
 FORMAT: Final = 1
 """Version of these tables; a copy of another format is made again from the manifests."""
 
+HISTORY_MAX: Final = 1000
+"""Newest checkpoints, failed tries and attempts that have rows."""
 FEW_ROWS: Final = 2
 # Nothing but this turns a number into a time without asking for the session's time zone.
 _AS_TIME: Final = "to_timestamp({} / 1000)"
 
 BIG, INT, TEXT, TIME, MS, FLAG = "BIGINT", "INTEGER", "VARCHAR", "TIMESTAMPTZ", "DOUBLE", "BOOLEAN"
+
+
+class CatalogError(Exception):
+    """DuckDB could not do what was asked; the first line of what it said."""
+
+
+class UnreadableError(CatalogError):
+    """A copy of the catalog cannot be read: damaged, locked, of another format or of another job."""
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ import pyarrow as pa
 from ..engine.durations import parse_ms
 from ..engine.errors import StoreMissingError, TidegateError
 from .catalog import catch_up, no_checkpoints
-from .catalog_database import CatalogDatabase, UnreadableError
+from .catalog_database import CatalogDatabase
 from .catalog_publish import reader_path, replace
-from .catalog_schema import TABLES, quoted
+from .catalog_schema import TABLES, CatalogError, UnreadableError, quoted
 from .log import StoreLog, open_log
 from .sql_state import load_state, references
 from .stores import is_local
@@ -46,9 +46,12 @@ _LOCKED: Final = (
     "SET python_enable_replacements = false",
     "SET enable_external_access = false",
     "SET lock_configuration = true",
+    "BEGIN TRANSACTION READ ONLY",  # a SELECT may hold an INSERT: WITH x AS (INSERT ...)
 )
+_STATE: Final = "state:"
+"""How names of tables with keyed state begin."""
 _STATE_MACRO: Final = (
-    "CREATE MACRO state(uid, epoch := NULL) AS TABLE FROM query_table('state:' || uid || coalesce('@' || epoch, ''))"
+    f"CREATE MACRO state(uid, epoch := NULL) AS TABLE FROM query_table('{_STATE}' || uid || coalesce('@' || epoch, ''))"
 )
 
 
@@ -127,7 +130,7 @@ def _fill(database: CatalogDatabase, job_log: StoreLog, path: Path | None) -> No
 def _keep(path: Path, database: CatalogDatabase) -> None:
     try:
         replace(path, database.write)
-    except (duckdb.Error, OSError) as error:
+    except (CatalogError, OSError) as error:
         log.debug("the catalog is not kept in %s: %s", path, error)
 
 
@@ -164,7 +167,7 @@ class _Run:
             frame = _load(job_log, uid, epoch)
             wide = pl.selectors.by_dtype(pl.Int128, pl.UInt128)
             frame = frame.with_columns(wide.cast(pl.Decimal(38, 0)))  # no Arrow type holds 128-bit integers
-            self._connection.register(f"state:{uid}" + ("" if epoch is None else f"@{epoch}"), frame.to_arrow())
+            self._connection.register(f"{_STATE}{uid}" + ("" if epoch is None else f"@{epoch}"), frame.to_arrow())
         keyed = self._execute("SELECT uid FROM operators WHERE kind = 'keyed' ORDER BY uid")
         self._names = [*(table.name for table in TABLES[1:]), *(f"state({quoted(uid)})" for (uid,) in keyed)]
         for statement in _LOCKED:
@@ -216,6 +219,9 @@ def _values(column: pa.ChunkedArray) -> list[object]:
         values = column.cast(pa.string()).to_pylist()  # times beyond what Python can hold
     if pa.types.is_interval(column.type):
         return [_duration(value) for value in values]
+    if pa.types.is_decimal(column.type) and column.type.scale == 0:
+        # Sums of integers are 128 bits wide, and no Arrow type holds those as integers.
+        return [None if value is None else int(value) for value in values]
     return list(values)
 
 
@@ -230,8 +236,13 @@ def _query_error(error: duckdb.Error, names: list[str]) -> TidegateError:
     message, *rest = [line.strip() for line in text.split("\n") if line.strip()] or [kind]
     if isinstance(error, duckdb.OutOfMemoryException):
         return TidegateError(f"the query needs more than {MEMORY_MAX} of memory", hint="narrow it down")
-    if isinstance(error, duckdb.PermissionException):
+    if isinstance(error, duckdb.PermissionException | duckdb.TransactionException):
         return QueryError(f"not allowed here: {message}", hint="a query reads the job's catalog and keyed state only")
+    if isinstance(error, duckdb.CatalogException) and f" {_STATE}" in message:
+        return QueryError(
+            "state(...) takes constants only, because it is read before the query runs",
+            hint="write state('uid') or state('uid', epoch => 812)",
+        )
     if isinstance(error, duckdb.CatalogException) and names:
         return QueryError(message, hint=f"there are {', '.join(names)}")
     return QueryError(message, hint=" ".join(line for line in rest if not line.startswith(("LINE", "^"))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -115,6 +116,9 @@ def test_rows_beyond_the_limit_are_not_given(storage: str, log: StoreLog) -> Non
         ("[1, null]", [1, None]),
         ("{'a': 'é'}", {"a": "é"}),
         ("'\\xff'::blob", b"\xff"),
+        ("sum(x) from range(3) t(x)", 3),
+        ("sum(x) from range(0) t(x)", None),
+        ("1.50::decimal(9, 2)", Decimal("1.50")),
     ],
 )
 def test_values_are_python_values(storage: str, log: StoreLog, expression: str, value: object) -> None:
@@ -161,6 +165,11 @@ def test_whatever_only_looks_is_run(storage: str, log: StoreLog, sql: str) -> No
         "create table t (x integer)",
         "create macro f() as 1",
         "insert into jobs (job) values ('x')",
+        "with x as (insert into jobs select * from jobs returning *) from x",
+        "with x as (delete from jobs returning *) from x",
+        "with x as (copy (select 1) to '{tmp}/out.csv') from x",
+        "from enable_logging('QueryLog', storage := 'file', storage_config := {'path': '{tmp}'})",
+        "import database '{tmp}'",
         "update jobs set job = 'x'",
         "delete from jobs",
         "drop table jobs",
@@ -223,6 +232,18 @@ def test_an_unknown_uid_lists_the_known_ones(storage: str, log: StoreLog) -> Non
     with pytest.raises(JobInvalidError, match="keeps no state under uid 'nope'") as caught:
         run(storage, "select * from state('nope')")
     assert caught.value.hint == "operators with state: totals"
+
+
+@pytest.mark.parametrize("call", ["'to' || 'tals'", '"totals"', "uid := 'totals'", "'totals', epoch => -1"])
+def test_state_of_what_is_not_a_constant_says_so(storage: str, log: StoreLog, call: str) -> None:
+    with pytest.raises(QueryError, match="constants only"):
+        run(storage, f"select * from state({call})")  # noqa: S608 - the calls of this test
+
+
+def test_integers_of_128_bits_are_json_numbers(storage: str, log: StoreLog) -> None:
+    ((total,),) = run(storage, "select sum(n) from state('totals')").rows
+    assert type(total) is int
+    assert total == 9
 
 
 def test_a_checkpoint_that_is_not_kept_lists_those_that_are(storage: str, log: StoreLog) -> None:
