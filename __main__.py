@@ -10,7 +10,7 @@ WORKER_COMMAND = "_worker"
 
 def main() -> int:
     """Run a worker when asked for one, else the command line; return the exit code."""
-    if len(sys.argv) == 4 and sys.argv[1] == WORKER_COMMAND:
+    if sys.argv[1:2] == [WORKER_COMMAND]:
         import tidegate  # noqa: F401, PLC0415 (installs the runtime)
 
         from .engine.worker_process import run_worker  # noqa: PLC0415 (the command line does not need it)

@@ -1,1 +1,1 @@
-"""The engine: job graph, pure protocol, data plane and control plane; it knows connectors and state only by their ports."""
+"""The engine: job graph, pure protocol, data and control plane; it knows connectors and state only by their ports."""

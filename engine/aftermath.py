@@ -74,7 +74,8 @@ class Aftermath:
         if self._f.books.outstanding:
             if late:
                 rows = sum(c.rows for c in self._f.books.outstanding)
-                message = f"{rows} records of decided output are not committed {self._c.settings.stop_timeout_s:g} s after the stop"
+                waited = f"{self._c.settings.stop_timeout_s:g} s"
+                message = f"{rows} records of decided output are still not committed {waited} after the stop"
                 hint = "nothing is lost: the next start of this job commits them before anything else"
                 self._f.end("failed", TidegateError(message, hint=hint))
             return

@@ -25,7 +25,8 @@ def check_fits(manifest: Manifest, graph: Graph) -> None:
     for what, (held, present) in known.items():
         for uid in sorted(held - present):
             raise JobInvalidError(
-                f"checkpoint {manifest.epoch} of job '{manifest.job}' holds {what} '{uid}', which the job file does not have",
+                f"checkpoint {manifest.epoch} of job '{manifest.job}' holds {what} '{uid}', "
+                "which the job file does not have",
                 hint=f"put it back under uid '{uid}', or start the changed job under a new name",
             )
 
@@ -49,7 +50,7 @@ def _at_end(split: Split) -> bool:
 
 
 def new_positions(uid: str, known: Sequence[SplitPosition], found: Iterable[Split]) -> list[SplitPosition]:
-    """Return splits of a running source that were not there before; they begin at their first record, whatever `start` says."""
+    """Return splits of a running source that are new; they begin at their first record, whatever `start` says."""
     ids = {split.split_id for split in known if split.source_uid == uid}
     index = 1 + max((split.index for split in known if split.source_uid == uid), default=-1)
     fresh = [split for split in found if split.id not in ids]

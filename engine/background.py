@@ -1,4 +1,4 @@
-"""Background lanes of the coordinator: one thread per kind of slow work, results come back as events to the main loop."""
+"""Background lanes of the coordinator: one thread per kind of slow work, results come back to the main loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Process supervision: starts the workers of one attempt on this machine, and makes sure that they are gone afterwards."""
+"""Process supervision: starts the workers of one attempt on this machine, and makes sure they are gone afterwards."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Cluster:
         with theirs:
             command = [sys.executable, "-m", "tidegate", "_worker", str(theirs.fileno()), str(listener.fileno())]
             environment = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **os.environ}
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
                 command,
                 env=environment,
                 pass_fds=(theirs.fileno(), listener.fileno()),

@@ -30,7 +30,7 @@ Payload = Sequence[pa.RecordBatch] | Sequence[FileRef]
 
 
 class SinkCommits:
-    """All commits of one sink in one worker. Events may come from any thread; the sink is called from its own one."""
+    """All commits of one sink in one worker. Events come from any thread; the sink is called from its own one."""
 
     def __init__(
         self,

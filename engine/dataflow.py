@@ -20,7 +20,8 @@ from .ports.sink import SinkContext
 from .ports.source import ReaderContext
 from .projection import used_columns
 from .settings import AT_LEAST_ONCE
-from .steps import DirectStep, ExchangeStep, LocalChannel, MapStep, OutboxStep, Step, Tee, UnionStep, WindowStep
+from .sink_steps import DirectStep, OutboxStep
+from .steps import ExchangeStep, LocalChannel, MapStep, Step, Tee, UnionStep, WindowStep
 from .watermarks import SplitWatermarks
 
 

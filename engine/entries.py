@@ -201,7 +201,7 @@ class PortEntry:
             frame = payload if isinstance(payload, pl.DataFrame) else pl.read_ipc_stream(payload)
             self._then.rows(frame)
             if give is not None:
-                give(frame.estimated_size() if isinstance(payload, pl.DataFrame) else len(payload))
+                give(int(frame.estimated_size()) if isinstance(payload, pl.DataFrame) else len(payload))
         elif kind is Kind.WATERMARK and isinstance(payload, bytes):
             value, idle = WATERMARK.unpack(payload)
             if self._watermark.update(channel, None if idle else value):
@@ -235,7 +235,7 @@ class OwnChannel:
     def put(self, kind: Kind, item: pl.DataFrame | bytes) -> None:
         """Append one element."""
         if isinstance(item, pl.DataFrame):
-            self._credit -= item.estimated_size()
+            self._credit -= int(item.estimated_size())
             self._port.deliver(self._index, kind, item, self._give)
         else:
             self._port.deliver(self._index, kind, item, None)

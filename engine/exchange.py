@@ -41,7 +41,7 @@ class Kind(IntEnum):
 
 
 class Outgoing:
-    """The sending end of the channel to one other worker. Used by the data thread; credits arrive from the receiver thread."""
+    """The sending end of the channel to another worker. Used by the data thread; the receiver thread brings credits."""
 
     def __init__(self, sock: socket.socket, peer: int, window: int) -> None:
         self.socket = sock

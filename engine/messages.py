@@ -77,7 +77,7 @@ ToWorker = Setup | CommitPending | Run | SendBarrier | AbandonTry | Decided | Le
 
 
 class Fenced(msgspec.Struct, tag=True, frozen=True):
-    """From a worker: state is restored, ids are fenced and the ledger read; `committed` is sink uid -> subtask -> epoch."""
+    """From a worker: ids are fenced and the ledger read; `committed` is sink uid -> subtask -> epoch."""
 
     committed: dict[str, dict[int, int]]
 

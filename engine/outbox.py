@@ -17,7 +17,8 @@ def seal(batches: Sequence[pa.RecordBatch]) -> bytes:
     with pa.ipc.new_file(sink, batches[0].schema, options=_OPTIONS) as writer:
         for batch in batches:
             writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def unseal(name: str, data: bytes) -> list[pa.RecordBatch]:

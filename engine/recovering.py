@@ -1,4 +1,4 @@
-"""The shell around the recovery machine: claims, reads, starts workers, and lets them commit before anything is read."""
+"""The shell around the recovery machine: claims, reads, starts workers, lets them commit before anything is read."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Sources:
-    """Enumerators of all sources of a job in one attempt. They are used before running by the caller, later by one lane."""
+    """Enumerators of all sources of a job in one attempt: used by the caller before running, later by one lane."""
 
     def __init__(self, graph: Graph, job: str, until_end: bool, background: Background) -> None:
         self._nodes = {uid: node.source.bounded(until_end) for uid, node in graph.sources().items()}

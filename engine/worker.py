@@ -1,7 +1,7 @@
 """A worker: the data thread that drives a dataflow, and the threads around it.
 
-The data thread alone touches entries, steps and state. Control messages, received frames, source batches and outcomes of
-uploads and commits reach it through queues and one wake-up.
+The data thread alone touches entries, steps and state. Control messages, received frames, source batches and outcomes
+of uploads and commits reach it through queues and one wake-up.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import polars as pl
@@ -36,9 +36,10 @@ from .messages import (
     SourcesFinished,
 )
 from .ports.sink import SinkContext
-from .protocol.manifest import FileRef
+from .protocol.manifest import Committable, FileRef
 from .runtime import installed
 from .settings import AT_LEAST_ONCE
+from .sink_steps import DirectStep, OutboxStep
 from .uploads import Parts, Uploader
 
 PROGRESS_INTERVAL_S: Final = 0.5
@@ -155,14 +156,9 @@ class Worker:
         while not self._control.messages.empty():
             match self._control.messages.get():
                 case CommitPending(committables):
-                    failpoint("worker.pending-received")
-                    for committable in committables:
-                        self._commits[committable.sink_uid].pending(committable)
+                    self._pending(committables)
                 case Run():
-                    for entry in self._flow.sources.values():
-                        entry.start()
-                    self._running = True
-                    failpoint("worker.running")
+                    self._start()
                 case SendBarrier() as message:
                     self._barrier(message)
                 case AbandonTry(epoch, tries):
@@ -173,6 +169,17 @@ class Worker:
                     self._leaving = True
                 case Setup():
                     raise AssertionError("a worker is set up once")
+
+    def _pending(self, committables: Sequence[Committable]) -> None:
+        failpoint("worker.pending-received")
+        for committable in committables:
+            self._commits[committable.sink_uid].pending(committable)
+
+    def _start(self) -> None:
+        for entry in self._flow.sources.values():
+            entry.start()
+        self._running = True
+        failpoint("worker.running")
 
     def _barrier(self, message: SendBarrier) -> None:
         failpoint("worker.barrier-received")
@@ -237,7 +244,7 @@ class Worker:
 
     def _progress(self) -> Progress:
         flow = self._flow
-        sinks = (*flow.outboxes.values(), *flow.direct.values())
+        sinks: list[OutboxStep | DirectStep] = [*flow.outboxes.values(), *flow.direct.values()]
         return Progress(
             rows_in=sum(entry.rows_in for entry in flow.sources.values()),
             rows_out=sum(step.rows_out for step in sinks),

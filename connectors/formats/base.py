@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute  # noqa: F401, ICN001 (makes pa.compute known)
+import pyarrow.compute
 
 from ...engine.errors import JobInvalidError
 

@@ -18,7 +18,7 @@ class Raw:
     """
 
     on_error = "fail"
-    metadata: Mapping[str, str] = {name: name for name in METADATA}  # noqa: RUF012 (constant)
+    metadata: Mapping[str, str] = {name: name for name in METADATA}
     column = "value"
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential
@@ -71,7 +71,7 @@ def redact(settings: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def base_settings(bootstrap: str, client: Mapping[str, object]) -> dict[str, object]:
+def base_settings(bootstrap: str, client: Mapping[str, object]) -> dict[str, Any]:
     """Settings of every client: quiet logs, bounded metadata."""
     return {
         "bootstrap.servers": bootstrap,
@@ -82,7 +82,7 @@ def base_settings(bootstrap: str, client: Mapping[str, object]) -> dict[str, obj
     }
 
 
-def consumer_settings(bootstrap: str, group: str, client: Mapping[str, object]) -> dict[str, object]:
+def consumer_settings(bootstrap: str, group: str, client: Mapping[str, object]) -> dict[str, Any]:
     """Settings of a consumer that reads by explicit assignment; the group is only a name."""
     return {**CONSUMER, **base_settings(bootstrap, client), "group.id": group}
 

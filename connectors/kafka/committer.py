@@ -1,6 +1,6 @@
 """Commits outboxes to Kafka: one transaction per permit, with the ledger entry inside.
 
-A fence is a producer object whose own `init_transactions` has returned: it aborted what an older owner left open, and
+A fence is a producer object whose own `init_transactions` has returned: it aborted what an older owner left open and
 every older owner gets an error from then on. It serves until the first commit that is not certainly committed.
 
 Committed means: the client reported success, within COMMIT_TIMEOUT_S, and saw no connection trouble meanwhile. librdkafka

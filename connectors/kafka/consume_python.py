@@ -27,7 +27,7 @@ class PythonConsumer:
         events = [_event(m) for m in messages if m.error() is not None]
         if events:
             messages = [m for m in messages if m.error() is None]
-        place = [self._index.setdefault((m.topic(), m.partition()), len(self._index)) for m in messages]
+        place = [self._place(m) for m in messages]
         return RawBatch(
             places=list(self._index),
             place=np.array(place, np.int32),
@@ -39,22 +39,25 @@ class PythonConsumer:
             events=events,
         )
 
+    def _place(self, message: Message) -> int:
+        where = (message.topic() or "", _number(message.partition()))
+        return self._index.setdefault(where, len(self._index))
+
     def close(self) -> None:
         """Nothing of its own to release."""
 
 
 def _event(message: Message) -> Event:
     error = message.error()
-    offset = message.offset()
-    return Event(
-        message.topic() or "",
-        message.partition() if message.partition() is not None else -1,
-        error.code(),
-        error.str(),
-        offset if offset is not None else -1,
-    )
+    assert error is not None
+    place = (message.topic() or "", _number(message.partition()))
+    return Event(*place, error.code(), error.str(), _number(message.offset()))
+
+
+def _number(value: int | None) -> int:
+    return -1 if value is None else value
 
 
 def _headers(message: Message) -> list[dict[str, object]] | None:
     found = message.headers()
-    return None if found is None else [{"key": key, "value": value} for key, value in found]
+    return None if found is None else [{"key": pair[0], "value": pair[1]} for pair in found]

@@ -69,7 +69,8 @@ class KafkaEncoder:
             chosen = frame.get_column("partition").to_numpy().astype(np.int32)
             if len(chosen) and not 0 <= chosen.min() <= chosen.max() < self._partitions:
                 raise SinkError(
-                    f"sink '{self._uid}': partition {chosen.max()} is not one of the {self._partitions} of topic '{self._s.topic}'",
+                    f"sink '{self._uid}': partition {chosen.max()} is not one of the {self._partitions} "
+                    f"of topic '{self._s.topic}'",
                     hint="drop column 'partition' to have rows placed by key",
                 )
             return chosen
@@ -104,7 +105,7 @@ class KafkaEncoder:
             raise SinkError(
                 f"sink '{self._uid}': a record of {int(sizes[row])} bytes is over the limit of {self._bytes_max} bytes "
                 f"(max.message.bytes) of topic '{self._s.topic}'",
-                hint="raise max.message.bytes of the topic and message.max.bytes in client={...}, or make the rows smaller",
+                hint="raise max.message.bytes of the topic and message.max.bytes in client={...}, or make rows smaller",
             )
 
 

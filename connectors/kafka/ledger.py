@@ -1,4 +1,4 @@
-"""The ledger: which epochs of which sink subtasks are committed, as records inside the very transactions that commit them.
+"""The ledger: which epochs of which sink subtasks are committed, as records inside the transactions that commit them.
 
 Each transaction begins and ends with a record, under the keys `<sink>/<subtask>/begin` and `<sink>/<subtask>/end`. Both
 carry the same commit: job uid, attempt, epoch, part, parts and a random mark. Compaction keeps the newest of each. A
@@ -65,7 +65,7 @@ class Ledger:
     def read(self, sink_uid: str, subtasks: Iterable[int]) -> dict[int, LedgerEntry | None]:
         """Return the newest committed entry of each subtask, up to the end of the topic at the time of the call.
 
-        Waits until every transaction that is open in the topic now has ended, so that nothing before that end is missed.
+        Waits until every transaction that is open in the topic now has ended, so that nothing before is missed.
         """
         try:
             latest = self._latest()
@@ -118,8 +118,8 @@ class Ledger:
                     error = message.error()
                     if error is not None:
                         self._check(error)
-                    elif message.key() is not None:
-                        latest[message.key()] = message.value() or b""
+                    elif (key := message.key()) is not None:
+                        latest[key] = message.value() or b""
                 if time.monotonic() > deadline:
                     raise SinkUnavailableError(
                         f"ledger '{self._topic}' could not be read up to offset {high} within {READ_TIMEOUT_S:.0f} s",

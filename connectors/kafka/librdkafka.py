@@ -73,7 +73,8 @@ def memory64() -> npt.NDArray[np.uint64]:
 def gather(addresses: npt.NDArray[np.uint64], offset: int) -> npt.NDArray[np.uint64]:
     """Return the 8-byte words at `addresses + offset`, all of which have to be aligned and mapped."""
     words = (addresses.astype(np.int64) + (offset - _ADDRESS_BASE)) >> 3
-    return memory64()[words]
+    found: npt.NDArray[np.uint64] = memory64()[words]
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -107,7 +108,7 @@ def library() -> ctypes.CDLL | None:
 
 @lru_cache(maxsize=1)
 def quick_library() -> ctypes.PyDLL:
-    """Return the library for calls that take nanoseconds: they keep the interpreter's lock instead of handing it over."""
+    """Return the library for calls of nanoseconds: they keep the interpreter's lock instead of handing it over."""
     lib = library()
     assert lib is not None
     quick = ctypes.PyDLL(lib._name)  # noqa: SLF001 (the path it was loaded from)
@@ -130,7 +131,7 @@ def handle_of(client: object, name_prefix: str) -> int | None:
     `name_prefix` is the client.id that the object was made with: the handle has to know it.
     """
     lib = library()
-    if lib is None or not hasattr(sys, "_is_gil_enabled") and sys.version_info >= (3, 13):
+    if lib is None or (sys.version_info >= (3, 13) and not sys._is_gil_enabled()):  # noqa: SLF001 (how CPython tells)
         return None
     address = ctypes.c_void_p.from_address(id(client) + object.__basicsize__).value
     if not address or address % 8:

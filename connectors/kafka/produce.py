@@ -158,10 +158,10 @@ class BatchProducer:
         produce, topic = self._producer.produce, self._topic
         everything = zip(columns["key"], columns["value"], columns["partition"], stamps, headers, strict=True)
         for number, (key, value, partition, stamp, header) in enumerate(everything):
-            more = {} if header is None else {"headers": [(h["key"], h["value"]) for h in header]}
+            more = None if header is None else [(h["key"], h["value"]) for h in header]
             while True:
                 try:
-                    produce(topic, value, key, partition, timestamp=max(stamp or 0, 0), **more)
+                    produce(topic, value, key, partition, None, None, max(stamp or 0, 0), more)
                 except BufferError:
                     self._wait_for_room()
                 else:

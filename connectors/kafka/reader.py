@@ -10,19 +10,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from ...engine.errors import RecordInvalidError, SourceError, SourceUnavailableError
-from ...engine.ids import OFFSET, SPLIT, TIME
-from ...engine.ports.source import ReaderContext, SourceBatch, Split
+from ...engine.errors import SourceError, SourceUnavailableError
+from ...engine.ports.source import Position, ReaderContext, SourceBatch, Split
 from .batches import BatchConsumer, Event, RawBatch
 from .client import consumer_settings, source_unavailable
 from .consume_native import NativeConsumer
 from .consume_python import PythonConsumer
-from .enumerator import parse_split_id, split_id
+from .decoding import RecordDecoder
+from .enumerator import parse_split_id
 from .librdkafka import PARTITION_EOF, handle_of
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ FIRST_WAIT_S: Final = 0.02
 """How long a batch may be gathered for; the batch call waits this long unless the batch is full."""
 DOWN_TIMEOUT_S: Final = 60.0
 """How long all brokers may be away before the reader gives up; the client itself reconnects meanwhile."""
-SNIPPET: Final = 120
 OFFSET_OUT_OF_RANGE: Final = 1
 NO_OFFSET: Final = -168
 AUTO_OFFSET_RESET: Final = -140
@@ -64,9 +62,8 @@ class KafkaReader:
 
     def __init__(self, settings: Settings, schema: Mapping[str, pl.DataType], context: ReaderContext) -> None:
         self._s = settings
-        self._schema = schema
         self._context = context
-        self._format = settings.format
+        self._decoder = RecordDecoder(settings, schema, context)
         wanted = set(settings.format.metadata.values())
         self._need_time = settings.event_time is None or "timestamp" in wanted
         self._need_headers = "headers" in wanted
@@ -76,14 +73,6 @@ class KafkaReader:
         self._batches: BatchConsumer | None = None
         self._down_since: float | None = None
         self._announce: set[str] = set()
-        self._columns = self._projection()
-
-    def _projection(self) -> frozenset[str] | None:
-        columns = self._context.columns
-        if columns is None:
-            return None
-        event_time = self._s.event_time
-        return columns | {event_time.column} if event_time is not None else columns
 
     def assign(self, splits: Sequence[Split]) -> None:
         """Add partitions at their positions."""
@@ -168,8 +157,9 @@ class KafkaReader:
             if not caught_up and not finished:
                 return None
             positions = {s: self._position(self._places[parse_split_id(s)]) for s in caught_up}
-            empty = pl.DataFrame(schema={**self._delivered(), TIME: pl.Int64(), **self._order_types()})
-            return SourceBatch(empty, positions, caught_up=frozenset(caught_up), finished=frozenset(finished))
+            return SourceBatch(
+                self._decoder.empty(), positions, caught_up=frozenset(caught_up), finished=frozenset(finished)
+            )
         return self._decode(raw, caught_up, finished)
 
     def _events(self, events: Sequence[Event]) -> set[str]:
@@ -191,7 +181,7 @@ class KafkaReader:
             if self._s.on_out_of_range == "fail" or place is None or self._consumer is None:
                 raise SourceError(
                     f"{where}: offset {at} is not there any more: {event.text}",
-                    hint='records were deleted before they were read; on_out_of_range="earliest" goes on with what is left',
+                    hint='records were deleted before they were read; on_out_of_range="earliest" reads what is left',
                 )
             low, high = self._consumer.get_watermark_offsets(TopicPartition(event.topic, event.partition), timeout=10)
             place.next = low if self._s.on_out_of_range == "earliest" else high
@@ -225,85 +215,21 @@ class KafkaReader:
         )  # fmt: skip
 
     def _decode(self, raw: RawBatch, caught_up: set[str], finished: set[str]) -> SourceBatch:
-        decoded = self._format.decode(raw.values, self._columns)
-        frame, place, offsets = decoded.frame, raw.place, raw.offsets
-        good = decoded.good
-        if good is not None:
-            self._bad(raw, np.flatnonzero(~good), decoded.reasons)
-            place, offsets = place[good], offsets[good]
-        frame = self._with_metadata(frame, raw, good)
-        times, late_bad = self._times(frame, raw, good)
-        if late_bad is not None:
-            rows = np.flatnonzero(~late_bad)
-            column = self._s.event_time.column if self._s.event_time is not None else ""
-            originals = np.flatnonzero(good)[rows] if good is not None else rows
-            self._bad(raw, originals, {int(i): f"no event time in column '{column}'" for i in originals[:20]})
-            frame, times = frame.filter(pl.Series(late_bad)), times.filter(pl.Series(late_bad))
-            place, offsets = place[late_bad], offsets[late_bad]
-        skipped = len(raw) - frame.height
-        frame = frame.select(list(self._delivered())).with_columns(times.alias(TIME))
-        indexes = np.array([self._places[p].split.index if p in self._places else -1 for p in raw.places], np.int32)
-        if self._context.order_columns:
-            frame = frame.with_columns(pl.Series(SPLIT, indexes[place]), pl.Series(OFFSET, offsets))
+        indexes = [self._places[place].split.index if place in self._places else -1 for place in raw.places]
+        decoded = self._decoder.decode(raw, indexes)
         positions = self._advance(raw)
         finished |= self._finish()
         return SourceBatch(
-            frame,
+            decoded.frame,
             {**positions, **{s: self._position(self._places[parse_split_id(s)]) for s in caught_up}},
-            self._max_times(raw.places, place, times.to_numpy()),
-            skipped,
+            decoded.max_time,
+            decoded.skipped,
             frozenset(caught_up),
             frozenset(finished),
         )
 
-    def _with_metadata(self, frame: pl.DataFrame, raw: RawBatch, good: npt.NDArray[np.bool_] | None) -> pl.DataFrame:
-        columns: list[pl.Series] = []
-        for column, name in self._format.metadata.items():
-            if self._columns is not None and column not in self._columns:
-                continue
-            values = self._metadata(name, raw)
-            columns.append((values if good is None else values.filter(pl.Series(good))).alias(column))
-        return frame.with_columns(columns) if columns else frame
-
-    @staticmethod
-    def _metadata(name: str, raw: RawBatch) -> pl.Series:
-        if name == "topic":
-            return pl.Series([t for t, _ in raw.places]).gather(raw.place)
-        if name == "partition":
-            return pl.Series(np.array([p for _, p in raw.places], np.int32)[raw.place])
-        if name == "offset":
-            return pl.Series(raw.offsets)
-        if name == "timestamp":
-            return pl.Series(raw.timestamps)
-        found = pl.from_arrow(raw.keys if name == "key" else raw.headers)
-        assert isinstance(found, pl.Series)
-        return found
-
-    def _times(
-        self, frame: pl.DataFrame, raw: RawBatch, good: npt.NDArray[np.bool_] | None
-    ) -> tuple[pl.Series, npt.NDArray[np.bool_] | None]:
-        """Return event times, and which rows have one (None = all)."""
-        if self._s.event_time is None:
-            assert raw.timestamps is not None
-            return pl.Series(raw.timestamps if good is None else raw.timestamps[good]), None
-        times = frame.select(self._s.event_time.expression().alias(TIME)).to_series()
-        return times, times.is_not_null().to_numpy() if times.null_count() else None
-
-    def _bad(self, raw: RawBatch, rows: npt.NDArray[np.int64], reasons: Mapping[int, str]) -> None:
-        if self._format.on_error != "fail" or not len(rows):
-            return
-        row = int(rows[0])
-        topic, partition = raw.places[int(raw.place[row])]
-        value = raw.values[row].as_py()
-        shown = "null" if value is None else repr(value[:SNIPPET]) + ("..." if len(value) > SNIPPET else "")
-        raise RecordInvalidError(
-            f"source '{self._context.uid}': topic '{topic}' partition {partition} offset {int(raw.offsets[row])}: "
-            f"{reasons.get(row, 'cannot be decoded')}: {shown}",
-            hint='correct the record\'s producer, or pass over such records with on_error="skip" in the format',
-        )
-
-    def _advance(self, raw: RawBatch) -> dict[str, object]:
-        moved = {}
+    def _advance(self, raw: RawBatch) -> dict[str, Position]:
+        moved: dict[str, Position] = {}
         for index in np.unique(raw.place):
             place = self._places[raw.places[int(index)]]
             place.next = max(place.next, int(raw.offsets[raw.place == index][-1]) + 1)
@@ -323,21 +249,6 @@ class KafkaReader:
             places = [TopicPartition(*parse_split_id(place.split.id)) for place in over]
             self._consumer.incremental_unassign(places)
         return {place.split.id for place in over}
-
-    def _max_times(
-        self, places: list[tuple[str, int]], place: npt.NDArray[np.int32], times: npt.NDArray[np.int64]
-    ) -> dict[str, int]:
-        found = {}
-        for index in np.unique(place):
-            found[split_id(*places[int(index)])] = int(times[place == index].max())
-        return found
-
-    def _delivered(self) -> dict[str, pl.DataType]:
-        columns = self._context.columns
-        return {n: t for n, t in self._schema.items() if columns is None or n in columns}
-
-    def _order_types(self) -> dict[str, pl.DataType]:
-        return {SPLIT: pl.Int32(), OFFSET: pl.Int64()} if self._context.order_columns else {}
 
     def close(self) -> None:
         """Close the consumer."""

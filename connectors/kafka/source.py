@@ -118,7 +118,7 @@ class KafkaSource:
             return self
         other = object.__new__(KafkaSource)
         other.__dict__.update(self.__dict__)
-        other._settings = replace(self._settings, until="latest")  # noqa: SLF001 (a copy of ourselves)
+        other._settings = replace(self._settings, until="latest")
         other.discovery_interval_s = None
         return other
 

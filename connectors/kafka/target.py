@@ -34,7 +34,7 @@ def ledger_name(job: str, job_uid: str) -> str:
 def prepare_target(
     settings: SinkSettings, job: str, job_uid: str, uid: str, previous: Mapping[str, object] | None
 ) -> Mapping[str, object]:
-    """Return {"cluster", "topic", "topic_id", "partitions", "ledger", "bytes_max"}; see `Sink.prepare` for the errors."""
+    """Return cluster, topic, topic_id, partitions, ledger and bytes_max; see `Sink.prepare` for the errors."""
     admin = AdminClient(base_settings(settings.bootstrap, settings.client))
     try:
         metadata = admin.list_topics(timeout=CONNECT_TIMEOUT_S)

@@ -78,7 +78,7 @@ class SourceReader(Protocol):
     """Reads the splits of one subtask. Used by one thread at a time."""
 
     def assign(self, splits: Sequence[Split]) -> None:
-        """Add splits, to be read from `split.start` up to `split.end`. An earlier assigned split is never given again."""
+        """Add splits, to be read from `split.start` up to `split.end`. A split is never assigned twice."""
 
     def read(self, max_rows: int, timeout_s: float) -> SourceBatch | None:
         """Return what is there, waiting at most `timeout_s` for the first row; None when nothing changed.

@@ -46,7 +46,7 @@ class StateFile:
 
 @dataclass(frozen=True)
 class Committable:
-    """One sink subtask's output of one epoch: outbox segments in order. `target` identifies where it was decided to go."""
+    """One sink subtask's output of one epoch: outbox segments in order. `target` is where it was decided to go."""
 
     sink_uid: str
     subtask: int

@@ -9,6 +9,7 @@ from typing import Final
 import polars as pl
 import pytest
 from confluent_kafka.admin import AdminClient
+
 from services.kafka import KafkaBroker
 from services.processes import wait_until
 from services.topics import Topics, read_topic
@@ -30,7 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 class Scene:
     """A feeder, a job process and an output topic; `finish` ends all three and judges the output."""
 
-    def __init__(self, broker: KafkaBroker, job: str, storage: str, folder: Path, seed: int, options: tuple[str, ...]) -> None:
+    def __init__(
+        self, broker: KafkaBroker, job: str, storage: str, folder: Path, seed: int, options: tuple[str, ...]
+    ) -> None:
         self.broker = broker
         self.kind = job
         topics = Topics(broker.client)

@@ -18,7 +18,7 @@ FLUSH_TIMEOUT_S: Final = 60.0
 
 
 class Feeder:
-    """Writes orders at a steady rate in a thread. Keys stay in one partition; times are disordered by at most JITTER_MS."""
+    """Writes orders at a steady rate in a thread. Keys keep their partition; times are off by at most JITTER_MS."""
 
     def __init__(self, bootstrap: str, topic: str, partitions: int, per_second: int, seed: int) -> None:
         self._producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5})
@@ -80,4 +80,3 @@ class Feeder:
     def frame(self) -> pl.DataFrame:
         """Everything written, without the closing records."""
         return pl.DataFrame(self.rows, schema=["id", "key", "amount", "ts", "partition"], orient="row")
-

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import polars as pl
-
 import tidegate as tg
 
 job = tg.Job(os.environ["JOB"], storage=os.environ["STORAGE"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tidegate.engine.errors import ProtocolError
 from tidegate.engine.ports.sink import CommitOutcome, LedgerEntry
 from tidegate.engine.protocol.commit import (

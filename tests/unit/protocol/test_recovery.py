@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tidegate.engine.errors import ProtocolError
 from tidegate.engine.protocol.recovery import (
     Begin,
