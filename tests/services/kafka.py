@@ -121,7 +121,8 @@ class KafkaBroker(ServerProcess):
         unfinished.write_text("".join(f"{name}={value}\n" for name, value in sorted(self._settings().items())))
         role = "--no-initial-controllers" if self._joined else "--standalone"
         finished = subprocess.run(
-            [*tool, "format", "--cluster-id", self.cluster_id, "--config", str(unfinished), role],
+            # In one word: an id that begins with a dash would be taken for an option.
+            [*tool, "format", f"--cluster-id={self.cluster_id}", "--config", str(unfinished), role],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
