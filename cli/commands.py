@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -190,4 +191,4 @@ def demo(folder: str | None) -> int:
     """Run a windowed job, kill a worker on the way, and check that the output is exact."""
     from ..demo import run_demo  # noqa: PLC0415 (loads everything)
 
-    return run_demo(folder, click.echo)
+    return run_demo(None if folder is None else Path(folder), click.echo)
