@@ -7,6 +7,7 @@ never made again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,9 @@ PREFIX: Final = "__tidegate-"
 UID_LENGTH: Final = 16
 EXISTS: Final = KafkaError.TOPIC_ALREADY_EXISTS
 UNKNOWN_TOPIC: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)  # noqa: SLF001 (its public name)
+
+LEDGER_KNOWN_WITHIN_S: Final = 10.0
+LEDGER_POLL_S: Final = 0.02
 
 
 def ledger_name(job: str, job_uid: str) -> str:
@@ -110,8 +114,22 @@ def _ledger(
                 hint="restore the topic, or start under a new job name and compare the output",
             )
         _make_ledger(admin, name)
-    _check_ledger(admin, name)
+    _check_new_ledger(admin, name)
     return name
+
+
+def _check_new_ledger(admin: AdminClient, name: str) -> None:
+    """Check the ledger; the broker that is asked may not know for a moment what the controller has just created."""
+    until = time.monotonic() + LEDGER_KNOWN_WITHIN_S
+    while True:
+        try:
+            _check_ledger(admin, name)
+        except KafkaException as error:
+            if code_of(error) not in UNKNOWN_TOPIC or time.monotonic() >= until:
+                raise
+            time.sleep(LEDGER_POLL_S)
+        else:
+            return
 
 
 def _make_ledger(admin: AdminClient, name: str) -> None:
