@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from ...engine.errors import JobInvalidError
+from ...engine.ids import HIDDEN_PREFIX
 
 ON_ERROR: Final = ("fail", "skip")
 REASONS_MAX: Final = 20
@@ -86,7 +87,8 @@ def checked_metadata(metadata: Mapping[str, str] | tuple[str, ...] | list[str]) 
 
 def visible(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the frame without the engine's hidden columns."""
-    return frame.select(name for name in frame.columns if not name.startswith("__"))
+    names = [name for name in frame.columns if not name.startswith(HIDDEN_PREFIX)]
+    return frame.select(names) if names else pl.DataFrame(height=frame.height)
 
 
 def to_binary(column: pl.Series) -> pa.Array:
@@ -95,26 +97,32 @@ def to_binary(column: pl.Series) -> pa.Array:
 
 
 def utf8_texts(values: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_] | None]:
-    """Return binary values as strings, null where they are not UTF-8, and which ones are (None = all).
-
-    A batch with broken values is halved until each of them is alone, so the good ones keep their speed.
-    """
+    """Return binary values as strings, null where they are not UTF-8, and which ones are (None = all)."""
     kind = pa.large_string() if pa.types.is_large_binary(values.type) else pa.string()
     try:
         return values.cast(kind), None
     except pa.ArrowInvalid:
-        valid = np.ones(len(values), np.bool_)
-        _mark_broken(values, 0, valid, kind)
+        valid = _valid_utf8(values)
         return pa.compute.if_else(pa.array(valid), values, None).cast(kind), valid
 
 
-def _mark_broken(values: pa.Array, start: int, valid: npt.NDArray[np.bool_], kind: pa.DataType) -> None:
+def _valid_utf8(values: pa.Array) -> npt.NDArray[np.bool_]:
+    """Tell which values are UTF-8: all of plain ASCII, and those of the others that Python can decode."""
+    _, offset_buffer, data_buffer = values.buffers()
+    word = np.int64 if pa.types.is_large_binary(values.type) else np.int32
+    offsets = np.frombuffer(offset_buffer, word)[values.offset : values.offset + len(values) + 1]
+    data = np.frombuffer(data_buffer, np.uint8)[offsets[0] : offsets[-1]]
+    # A value has the high bytes between its two offsets.
+    high = np.searchsorted(np.flatnonzero(data & 0x80), offsets - offsets[0])
+    rows = np.flatnonzero(np.diff(high))
+    valid = np.ones(len(values), np.bool_)
+    valid[rows] = [_is_utf8(value) for value in values.take(pa.array(rows)).to_pylist()]
+    return valid
+
+
+def _is_utf8(value: bytes | None) -> bool:
     try:
-        values.cast(kind)
-    except pa.ArrowInvalid:
-        if len(values) == 1:
-            valid[start] = False
-            return
-        half = len(values) // 2
-        _mark_broken(values.slice(0, half), start, valid, kind)
-        _mark_broken(values.slice(half), start + half, valid, kind)
+        (value or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True

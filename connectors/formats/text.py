@@ -25,6 +25,11 @@ class Text:
         self.column = column
         self.on_error = checked_policy(on_error)
         self.metadata: Mapping[str, str] = checked_metadata(metadata)
+        if column in self.metadata:
+            raise JobInvalidError(
+                f"metadata column '{column}' is also the format's own column",
+                hint="name one of them otherwise: Text(column=...) or metadata={name: metadata}",
+            )
 
     @property
     def schema(self) -> Mapping[str, pl.DataType]:
