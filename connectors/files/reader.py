@@ -12,18 +12,21 @@ from typing import BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
 from ...engine.errors import RecordInvalidError, SourceError
 from ...engine.ids import OFFSET, SPLIT, TIME
 from ...engine.ports.source import ReaderContext, SourceBatch, Split
+from .lines import Lines, cut_lines
 from .source import FileSettings
+from .splits import head_of, place_of
 
 BLOCK_BYTES: Final = 4 * 1024 * 1024
+BLOCK_BYTES_MIN: Final = 64 * 1024
+LINE_BYTES: Final = 128
+"""How long lines are taken to be until some have been read."""
 LINE_BYTES_MAX: Final = 256 * 1024 * 1024
 SNIPPET: Final = 120
-NEWLINE: Final = 10
-RETURN: Final = 13
+"""Most bytes of a bad line that a message shows."""
 
 
 @dataclass
@@ -31,8 +34,10 @@ class _File:
     """One assigned file."""
 
     split: Split
+    head: str
     position: int
     end: int
+    line_bytes: float = LINE_BYTES
     stream: BinaryIO | None = None
     modified_ms: int = 0
 
@@ -40,18 +45,11 @@ class _File:
 class FileReader:
     """A `SourceReader` that takes a block of each file in turn."""
 
-    def __init__(
-        self,
-        settings: FileSettings,
-        schema: Mapping[str, pl.DataType],
-        context: ReaderContext,
-        block_bytes: int = BLOCK_BYTES,
-    ) -> None:
+    def __init__(self, settings: FileSettings, schema: Mapping[str, pl.DataType], context: ReaderContext) -> None:
         self._s = settings
         self._context = context
-        self._block = block_bytes
         wanted = context.columns
-        self._delivered = [name for name in schema if wanted is None or name in wanted]
+        self._delivered = {name: dtype for name, dtype in schema.items() if wanted is None or name in wanted}
         event_time = settings.event_time
         self._columns = wanted | {event_time.column} if wanted is not None and event_time is not None else wanted
         self._turns: deque[_File] = deque()
@@ -60,72 +58,82 @@ class FileReader:
     def assign(self, splits: Sequence[Split]) -> None:
         """Add files at their positions."""
         for split in splits:
-            file = _File(split, _byte(split.start), _byte(split.end))
-            if file.position >= file.end:
+            byte, head = place_of(self._context.uid, split.id, split.start)
+            end, _ = place_of(self._context.uid, split.id, split.end)
+            if byte >= end:
                 self._announce.add(split.id)
             else:
-                self._turns.append(file)
+                self._turns.append(_File(split, head, byte, end))
 
     def read(self, max_rows: int, timeout_s: float) -> SourceBatch | None:
-        """Return the next lines of the next file; `max_rows` is a wish that long blocks of short lines exceed."""
+        """Return the next lines of the next file."""
         finished = frozenset(self._announce)
         self._announce.clear()
         if not self._turns:
-            if not finished:
-                time.sleep(timeout_s)  # everything is read: there is nothing else to wait for
-                return None
-            return SourceBatch(self._empty(), {}, finished=finished)
+            if finished:
+                return SourceBatch(self._empty(), {}, finished=finished)
+            time.sleep(timeout_s)  # everything is read: there is nothing else to wait for
+            return None
         file = self._turns.popleft()
-        start = file.position
-        data = self._lines(file, max_rows)
-        batch = self._decode(file, start, data)
-        done = file.position >= file.end
-        if done:
+        lines = self._lines(file, max_rows)
+        batch = self._decode(file, lines)
+        file.position += lines.length
+        if file.position >= file.end:
             self._close(file)
+            finished |= {file.split.id}
         else:
             self._turns.append(file)
-        over = finished | ({file.split.id} if done else set())
-        return SourceBatch(
-            batch.frame, {file.split.id: {"byte": file.position}}, batch.max_time, batch.skipped, finished=over
-        )
+        positions = {file.split.id: {"byte": file.position, "head": file.head}}
+        return SourceBatch(batch.frame, positions, batch.max_time, batch.skipped, finished=finished)
 
-    def _lines(self, file: _File, max_rows: int) -> bytes:
-        """Read whole lines from the file's position on, and move it behind them."""
-        stream = self._open(file)
-        size = min(self._block, max(max_rows, 1) * 1024)
+    def _lines(self, file: _File, lines_max: int) -> Lines:
+        """Read whole lines from the file's position on."""
+        size = min(max(int(lines_max * file.line_bytes), BLOCK_BYTES_MIN), BLOCK_BYTES)
         while True:
-            stream.seek(file.position)
-            data = stream.read(min(size, file.end - file.position))
-            at_end = file.position + len(data) >= file.end
-            cut = len(data) if at_end else data.rfind(b"\n") + 1
-            if cut:
-                file.position += cut
-                return data[:cut]
-            if not data or size > LINE_BYTES_MAX:
+            left = file.end - file.position
+            lines = cut_lines(self._bytes(file, min(size, left)), file.position, lines_max, at_end=size >= left)
+            if lines.length:
+                file.line_bytes = max(lines.length / max(len(lines.begins), 1), 1)
+                return lines
+            if size > LINE_BYTES_MAX:
                 raise SourceError(
-                    f"source '{self._context.uid}': {file.split.id} has no line end within {size} bytes "
-                    f"from byte {file.position}",
+                    f"{self._at(file.split.id)} has no line end within {size} bytes from byte {file.position}",
                     hint="the source reads files of lines",
                 )
             size *= 2
 
-    def _open(self, file: _File) -> BinaryIO:
-        path = Path(file.split.id)
+    def _bytes(self, file: _File, size: int) -> bytes:
         try:
-            if file.stream is None:
-                file.stream = path.open("rb")
-                status = path.stat()
-                file.modified_ms = int(status.st_mtime * 1000)
-                if status.st_size < file.end:
-                    raise SourceError(
-                        f"source '{self._context.uid}': {path} has {status.st_size} bytes now, it had {file.end}",
-                        hint="files must not change while a job reads them; restore it, or start under a new job name",
-                    )
+            stream = file.stream or self._open(file)
+            stream.seek(file.position)
+            data = stream.read(size)
         except OSError as error:
             raise SourceError(
-                f"source '{self._context.uid}': {path} cannot be read: {error.strerror}", hint="check path and rights"
+                f"{self._at(file.split.id)} cannot be read: {error.strerror}", hint="check path and rights"
             ) from error
-        return file.stream
+        if len(data) < size:
+            raise self._changed(file, f"has {file.position + len(data)} bytes now, it had {file.end}")
+        return data
+
+    def _open(self, file: _File) -> BinaryIO:
+        path = Path(file.split.id)
+        stream = file.stream = path.open("rb")
+        file.modified_ms = int(path.stat().st_mtime * 1000)
+        if head_of(stream, file.end) != file.head:
+            raise self._changed(file, "begins with other bytes than when the job first saw it")
+        stream.seek(max(file.position - 1, 0))
+        if file.position and stream.read(1) not in {b"\n", b""}:
+            raise self._changed(file, f"has no line beginning at byte {file.position}, where the checkpoint says")
+        return stream
+
+    def _changed(self, file: _File, how: str) -> SourceError:
+        return SourceError(
+            f"{self._at(file.split.id)} {how}",
+            hint="a file must not change while a job reads it: put the old one back, or start under a new job name",
+        )
+
+    def _at(self, where: str) -> str:
+        return f"source '{self._context.uid}': {where}"
 
     @staticmethod
     def _close(file: _File) -> None:
@@ -133,57 +141,57 @@ class FileReader:
             file.stream.close()
             file.stream = None
 
-    def _decode(self, file: _File, start: int, data: bytes) -> _Rows:
-        values, offsets = split_lines(data, start)
-        decoded = self._s.format.decode(values, self._columns)
-        frame, places = decoded.frame, np.arange(len(offsets))
+    def _decode(self, file: _File, lines: Lines) -> _Rows:
+        decoded = self._s.format.decode(lines.values, self._columns)
+        frame, rows = decoded.frame, np.arange(len(lines.begins))
         if decoded.good is not None:
-            self._bad(file, values, offsets, np.flatnonzero(~decoded.good), decoded.reasons)
-            places = places[decoded.good]
+            self._bad(file, lines, rows[~decoded.good], decoded.reasons)
+            rows = rows[decoded.good]
         times = self._times(file, frame)
         if times.null_count():
             timed = times.is_not_null()
-            untimed = places[~timed.to_numpy()]
-            column = self._s.event_time.column if self._s.event_time is not None else ""
-            reasons = {int(row): f"no event time in column '{column}'" for row in untimed[:1]}
-            self._bad(file, values, offsets, untimed, reasons)
-            frame, times, places = frame.filter(timed), times.filter(timed), places[timed.to_numpy()]
-        frame = frame.select(self._delivered).with_columns(times.alias(TIME))
+            self._bad(file, lines, rows[~timed.to_numpy()], {})
+            frame, times, rows = frame.filter(timed), times.filter(timed), rows[timed.to_numpy()]
+        frame = frame.select(list(self._delivered)).with_columns(times.alias(TIME))
         if self._context.order_columns:
             index = pl.lit(file.split.index, pl.Int32)
-            frame = frame.with_columns(index.alias(SPLIT), pl.Series(OFFSET, offsets[places]))
+            frame = frame.with_columns(index.alias(SPLIT), pl.Series(OFFSET, lines.begins[rows]))
         latest = times.max()
         max_time = {file.split.id: latest} if isinstance(latest, int) else {}
-        return _Rows(frame, max_time, len(offsets) - frame.height)
+        return _Rows(frame, max_time, len(lines.begins) - frame.height)
 
     def _times(self, file: _File, frame: pl.DataFrame) -> pl.Series:
         if self._s.event_time is None:
             return pl.repeat(file.modified_ms, frame.height, dtype=pl.Int64, eager=True)
         return frame.select(self._s.event_time.expression().alias(TIME)).to_series()
 
-    def _bad(
-        self,
-        file: _File,
-        values: pa.Array,
-        offsets: npt.NDArray[np.int64],
-        rows: npt.NDArray[np.int64],
-        reasons: Mapping[int, str],
-    ) -> None:
+    def _bad(self, file: _File, lines: Lines, rows: npt.NDArray[np.int64], reasons: Mapping[int, str]) -> None:
+        """Refuse the first of these lines if the policy says so; lines without a reason have no event time."""
         if self._s.format.on_error != "fail" or not len(rows):
             return
         row = int(rows[0])
-        value = values[row].as_py()
+        value = lines.values[row].as_py()
         shown = repr(value[:SNIPPET]) + ("..." if len(value) > SNIPPET else "")
+        untimed = f"no event time in column '{self._s.event_time.column}'" if self._s.event_time else "undecodable"
+        place = f"{file.split.id}:{self._line_number(file, int(lines.begins[row]))}"
         raise RecordInvalidError(
-            f"source '{self._context.uid}': {file.split.id} at byte {int(offsets[row])}: "
-            f"{reasons.get(row, 'cannot be decoded')}: {shown}",
+            f"{self._at(place)}: {reasons.get(row, untimed)}: {shown}",
             hint='correct the line, or pass over such lines with on_error="skip" in the format',
         )
 
+    def _line_number(self, file: _File, byte: int) -> int:
+        """Count the lines before a byte; only a message that ends the job needs it."""
+        assert file.stream is not None
+        file.stream.seek(0)
+        number, left = 1, byte
+        while left and (block := file.stream.read(min(BLOCK_BYTES, left))):
+            number += block.count(b"\n")
+            left -= len(block)
+        return number
+
     def _empty(self) -> pl.DataFrame:
-        schema = {name: self._s.format.schema[name] for name in self._delivered}
         order = {SPLIT: pl.Int32(), OFFSET: pl.Int64()} if self._context.order_columns else {}
-        return pl.DataFrame(schema={**schema, TIME: pl.Int64(), **order})
+        return pl.DataFrame(schema={**self._delivered, TIME: pl.Int64(), **order})
 
     def close(self) -> None:
         """Close all files."""
@@ -198,37 +206,3 @@ class _Rows:
     frame: pl.DataFrame
     max_time: Mapping[str, int]
     skipped: int
-
-
-def split_lines(data: bytes, start: int) -> tuple[pa.Array, npt.NDArray[np.int64]]:
-    """Return the lines of `data` that are not empty as a large binary array, and the byte at which each begins.
-
-    `start` is where `data` begins in its file. A carriage return before the line end belongs to the line end.
-    """
-    raw = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(raw == NEWLINE)
-    if len(raw) and (not len(ends) or ends[-1] != len(raw) - 1):
-        ends = np.append(ends, len(raw))
-    begins = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64) if len(ends) else np.zeros(0, np.int64)
-    lengths = ends - begins
-    returns = (lengths > 0) & (raw[np.minimum(np.maximum(ends - 1, 0), max(len(raw) - 1, 0))] == RETURN)
-    lengths = lengths - returns
-    # Lines lie one behind the other with line ends between them, which an Arrow array of offsets cannot leave out: a
-    # view of every line can, and is copied once.
-    keep = lengths > 0
-    begins, lengths = begins[keep], lengths[keep]
-    if not len(begins):
-        return pa.array([], pa.large_binary()), begins
-    offsets = np.empty(2 * len(begins) + 1, np.int64)
-    offsets[0:-1:2], offsets[1::2], offsets[-1] = begins, begins + lengths, len(raw)
-    between = pa.Array.from_buffers(
-        pa.large_binary(), 2 * len(begins), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    )
-    return between.take(pa.array(np.arange(0, 2 * len(begins), 2))), begins + start
-
-
-def _byte(position: object) -> int:
-    found = position.get("byte") if isinstance(position, dict) else None
-    if not isinstance(found, int):
-        raise SourceError(f"a position of a file has no byte but is {position!r}")
-    return found

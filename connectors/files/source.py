@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from ...engine.durations import parse_ms
-from ...engine.errors import JobInvalidError, SourceError
-from ...engine.ports.source import Position, Split
+from ...engine.errors import JobInvalidError
 from ..event_time import EventTime
 from ..formats import Format
 
 if TYPE_CHECKING:
     from ...engine.ports.source import ReaderContext
     from .reader import FileReader
-
-ENDINGS: Final = (".jsonl", ".ndjson", ".json", ".txt")
-"""Files of a folder that are read."""
-COMPRESSED: Final = (".gz", ".bz2", ".xz", ".zst", ".zip")
+    from .splits import FileEnumerator
 
 
 @dataclass(frozen=True)
@@ -40,8 +35,9 @@ class FileSource:
 
     `path` is a file, a folder (its .jsonl, .ndjson, .json and .txt files) or a pattern such as `data/*.jsonl`.
     Every line that is not empty is one record for `format`. A file is read up to the size it had when the job first
-    saw it, so a job over files finishes by itself. `event_time` defaults to the file's time of change. Lines of one
-    file keep their order.
+    saw it, so a job over files finishes by itself; a file should be whole before it appears there, and must not change
+    afterwards. Files that appear later are found by the next start. `event_time` defaults to the file's time of change.
+    Lines of one file keep their order.
     """
 
     kind = "files"
@@ -90,6 +86,8 @@ class FileSource:
 
     def open_enumerator(self, job: str, uid: str) -> FileEnumerator:  # noqa: ARG002 (the port's signature)
         """Look at the files."""
+        from .splits import FileEnumerator  # noqa: PLC0415 (only the coordinator needs it)
+
         return FileEnumerator(self._settings.path, uid)
 
     def open_reader(self, context: ReaderContext) -> FileReader:
@@ -100,52 +98,3 @@ class FileSource:
 
     def __repr__(self) -> str:
         return f"FileSource({self._settings.path!r})"
-
-
-class FileEnumerator:
-    """Finds the files of a source. A split's id is the file's path as it is found."""
-
-    def __init__(self, path: str, uid: str) -> None:
-        self._path = path
-        self._uid = uid
-
-    def discover(self) -> Sequence[Split]:
-        """Return all files by name, to be read from their beginning to their present end."""
-        try:
-            return [self._split(index, path) for index, path in enumerate(self._files())]
-        except OSError as error:
-            raise SourceError(
-                f"source '{self._uid}': {error.filename} cannot be read: {error.strerror}", hint="check path and rights"
-            ) from error
-
-    def _files(self) -> list[Path]:
-        path = Path(self._path)
-        if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix in ENDINGS and not p.name.startswith("."))
-        elif glob.has_magic(self._path):
-            found = sorted(Path(name) for name in glob.glob(self._path))  # noqa: PTH207 (takes absolute patterns, too)
-        else:
-            found = [path] if path.exists() else []
-        if not found:
-            raise SourceError(
-                f"source '{self._uid}': there is no file at {self._path}",
-                hint=f"give a file, a pattern, or a folder with files ending in {', '.join(ENDINGS)}",
-            )
-        for file in found:
-            if file.suffix in COMPRESSED:
-                raise SourceError(
-                    f"source '{self._uid}': {file} is compressed, so it cannot be read from a position in its middle",
-                    hint="decompress it first",
-                )
-        return [file.resolve() for file in found]
-
-    @staticmethod
-    def _split(index: int, path: Path) -> Split:
-        size = path.stat().st_size
-        return Split(str(path), index, start={"byte": 0}, first={"byte": 0}, end={"byte": size})
-
-    def report(self, positions: Mapping[str, Position]) -> None:
-        """Nobody asks how far files were read."""
-
-    def close(self) -> None:
-        """Nothing is open."""
