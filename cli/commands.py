@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -182,12 +183,12 @@ def rebuild(job: str, storage: str | None, *, as_json: bool) -> int:
 @tidegate.command()
 @click.option(
     "--folder",
-    type=click.Path(file_okay=False),
+    type=click.Path(file_okay=False, path_type=Path),
     default=None,
     help="Where the demo works; a temporary folder if not given.",
 )
 @debug
-def demo(folder: str | None) -> int:
+def demo(folder: Path | None) -> int:
     """Run a windowed job, kill a worker on the way, and check that the output is exact."""
     from ..demo import run_demo  # noqa: PLC0415 (loads everything)
 

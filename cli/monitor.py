@@ -23,8 +23,10 @@ log = logging.getLogger("tidegate.run")
 
 LOG_INTERVAL_S: Final = 10.0
 """Time between two log lines with the figures of a run."""
-ENDS: Final = frozenset({"finished", "stopped"})
-"""Phases after which the command itself says how the run ended."""
+SAID_ELSEWHERE: Final = frozenset({"finished", "stopped", "restarting"})
+"""Phases of which another line says more."""
+BEGINNINGS: Final = frozenset({"starting", "recovering", "running"})
+"""Phases at whose begin no figure says anything new."""
 
 
 @contextmanager
@@ -40,7 +42,7 @@ def monitor(job: str, *, as_json: bool) -> Iterator[Reporter]:
 
 
 class LogLines:
-    """A reporter that logs the figures now and then, and every change of phase but the last."""
+    """A reporter that logs the figures now and then, and changes of phase."""
 
     def __init__(self, interval_s: float = LOG_INTERVAL_S) -> None:
         self._interval_s = interval_s
@@ -51,12 +53,12 @@ class LogLines:
         """Take a report."""
         logs.ABOUT.attempt = status.attempt
         now = time.monotonic()
-        if status.phase in ENDS or (status.phase == self._phase and now < self._next):
+        if status.phase in SAID_ELSEWHERE or (status.phase == self._phase and now < self._next):
             return
         changed = status.phase != self._phase
         self._phase, self._next = status.phase, now + self._interval_s
         fields = {name: value for name, value in asdict(status).items() if name != "before"}
-        if changed and not status.epoch:
+        if changed and status.phase in BEGINNINGS:
             log.info("%s", status.phase, extra={"fields": fields})
         else:
             text = figures.sentence(figures.words(status, datetime.now().astimezone()))

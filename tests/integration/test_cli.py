@@ -66,8 +66,9 @@ class Bench:
         self.source, self.sink = topics.create("in", 2), topics.create("out", 2)
         self.started: list[subprocess.Popen[str]] = []
         self.environment = {
-            **os.environ, "JOB": self.job, "IN": self.source, "OUT": self.sink, "BROKER": broker.bootstrap, "SECRET": SECRET
-        }  # fmt: skip
+            **os.environ,
+            **{"JOB": self.job, "IN": self.source, "OUT": self.sink, "BROKER": broker.bootstrap, "SECRET": SECRET},
+        }
         (folder / "revenue.py").write_text(WINDOWS)
         orders = [{"country": f"c{i % 7}", "amount": i, "ts": 1_000_000 + 100 * i} for i in range(ROWS)]
         self.orders = pl.DataFrame(orders)
@@ -265,7 +266,7 @@ def test_on_a_terminal_there_is_a_live_line_and_ctrl_c_stops(bench: Bench) -> No
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(bench.folder)
-        os.execve(
+        os.execve(  # noqa: S606 (no shell is wanted)
             sys.executable,
             [sys.executable, "-m", "tidegate", "run", "revenue.py"],
             {**bench.environment, "COLUMNS": "200", "TERM": "xterm"},
