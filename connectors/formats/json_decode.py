@@ -104,7 +104,8 @@ def _extract(texts: pa.Array, structure: str) -> pa.Array:
     quoted = structure.replace("'", "''")
     try:
         return _select(texts, f"from_json(v, '{quoted}')")
-    except duckdb.InvalidInputException:
+    except (duckdb.InvalidInputException, UnicodeDecodeError):
+        # Some text is no JSON. (The second error is DuckDB's message itself, when it cuts the text inside a character.)
         return _select(texts, f"from_json(CASE WHEN json_valid(v) THEN v END, '{quoted}')")
 
 

@@ -154,8 +154,10 @@ def _shown(value: bytes, name: str) -> str:
 
 def _readable(name: str, dtype: object) -> pl.DataType:
     """Return the dtype as an instance. Raises `JobInvalidError` if it cannot be read."""
-    if not name:
-        raise JobInvalidError("format Json cannot read a field whose name is empty", hint="leave it out of the schema")
+    if not name or "\0" in name:
+        raise JobInvalidError(
+            f"format Json cannot read a field whose name is {name!r}", hint="leave it out of the schema"
+        )
     found = dtype() if isinstance(dtype, type) and issubclass(dtype, pl.DataType) else dtype
     if isinstance(found, pl.List):
         return pl.List(_readable(name, found.inner))

@@ -316,11 +316,12 @@ def test_a_dtype_that_cannot_be_read_is_refused_when_the_format_is_made(dtype: t
         Json({"x": dtype})
 
 
-def test_an_empty_schema_and_an_empty_name_are_refused() -> None:
+def test_an_empty_schema_and_impossible_names_are_refused() -> None:
     with pytest.raises(JobInvalidError, match="empty schema"):
         Json({})
-    with pytest.raises(JobInvalidError, match="whose name is empty"):
-        Json({"": pl.Int64})
+    for schema in ({"": pl.Int64}, {"a\0": pl.Int64}, {"a": pl.Struct({"": pl.Int64})}):
+        with pytest.raises(JobInvalidError, match="whose name is"):
+            Json(schema)
 
 
 def test_a_source_needs_a_schema() -> None:
