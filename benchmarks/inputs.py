@@ -1,4 +1,4 @@
-"""The input of all measurements: orders as JSON of about 104 bytes, 100 000 keys, 100 000 records a second of event time."""
+"""The input of all measurements: orders as JSON of about 104 bytes, 100 000 keys, 100 000 records per event second."""
 
 from __future__ import annotations
 
