@@ -152,10 +152,11 @@ class FileReader:
             timed = times.is_not_null()
             self._bad(file, lines, rows[~timed.to_numpy()], {})
             frame, times, rows = frame.filter(timed), times.filter(timed), rows[timed.to_numpy()]
-        frame = frame.select(list(self._delivered)).with_columns(times.alias(TIME))
+        hidden = [times.alias(TIME)]
         if self._context.order_columns:
-            index = pl.lit(file.split.index, pl.Int32)
-            frame = frame.with_columns(index.alias(SPLIT), pl.Series(OFFSET, lines.begins[rows]))
+            index = pl.repeat(file.split.index, frame.height, dtype=pl.Int32, eager=True)
+            hidden += [index.alias(SPLIT), pl.Series(OFFSET, lines.begins[rows])]
+        frame = frame.with_columns(hidden).select(*self._delivered, *(column.name for column in hidden))
         latest = times.max()
         max_time = {file.split.id: latest} if isinstance(latest, int) else {}
         return _Rows(frame, max_time, len(lines.begins) - frame.height)

@@ -77,7 +77,7 @@ class FileEnumerator:
             stream.seek(0)
             if path.suffix in COMPRESSED or stream.read(max(map(len, MAGIC))).startswith(MAGIC):
                 raise SourceError(
-                    f"source '{self._uid}': {path} is compressed, so it cannot be read on from its middle after a failure",
+                    f"source '{self._uid}': {path} is compressed, so it cannot be read on from its middle",
                     hint="decompress it first",
                 )
         start = {"byte": 0, "head": head}

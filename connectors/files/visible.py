@@ -87,7 +87,7 @@ def _sync(folder: Path) -> None:
 
 
 def sweep(folder: Path, names: Iterable[str], prefix: str) -> None:
-    """Remove hidden files of earlier attempts that never got their names; an attempt that still writes one is fenced."""
+    """Remove hidden files that never got their names; an older attempt that still writes one is a zombie."""
     for name in names:
         if name.startswith(HIDDEN + prefix):
             (folder / name).unlink(missing_ok=True)

@@ -64,10 +64,11 @@ class RecordDecoder:
             self._untimed(raw, np.flatnonzero(~timed), good)
             frame, times = frame.filter(pl.Series(timed)), times.filter(pl.Series(timed))
             place, offsets = place[timed], offsets[timed]
-        frame = frame.select(list(self._delivered)).with_columns(times.alias(TIME))
+        hidden = [times.alias(TIME)]
         if self._context.order_columns:
-            split = np.array(indexes, np.int32)[place]
-            frame = frame.with_columns(pl.Series(SPLIT, split), pl.Series(OFFSET, offsets))
+            hidden += [pl.Series(SPLIT, np.array(indexes, np.int32)[place]), pl.Series(OFFSET, offsets)]
+        # In this order: a selection of no column at all would forget how many rows there are.
+        frame = frame.with_columns(hidden).select(*self._delivered, *(column.name for column in hidden))
         return Rows(frame, _max_times(raw.places, place, times.to_numpy()), len(raw) - frame.height)
 
     def _untimed(self, raw: RawBatch, rows: npt.NDArray[np.int64], good: npt.NDArray[np.bool_] | None) -> None:
