@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click

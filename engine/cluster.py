@@ -19,6 +19,7 @@ from .wire import FrameSocket
 
 log = logging.getLogger(__name__)
 
+STDERR: Final = 2
 EXIT_WAIT_S: Final = 5.0
 """How long workers may take to leave by themselves before they are killed."""
 KILL_WAIT_S: Final = 20.0
@@ -73,6 +74,8 @@ class Cluster:
                 env=environment,
                 pass_fds=(theirs.fileno(), listener.fileno()),
                 stdin=subprocess.DEVNULL,
+                # What a job's functions print must not get into the result that the command line prints.
+                stdout=STDERR,
                 # Out of the terminal's foreground group: Ctrl-C is the coordinator's to handle.
                 process_group=0,
             )
