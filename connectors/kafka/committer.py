@@ -1,6 +1,6 @@
 """Commits outboxes to Kafka: one transaction per permit, with the ledger entry inside.
 
-A fence is a producer object whose own `init_transactions` has returned: it aborted what an older owner left open and
+A fence is a producer object whose own `init_transactions` has returned: what an older owner left open is aborted, and
 every older owner gets an error from then on. It serves until the first commit that is not certainly committed.
 
 Committed means: the client reported success, within COMMIT_TIMEOUT_S, and saw no connection trouble meanwhile. librdkafka
@@ -44,7 +44,6 @@ NEVER: Final = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
         KafkaError.INVALID_RECORD,
         KafkaError.INVALID_TRANSACTION_TIMEOUT,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
     }
 )
 
@@ -148,8 +147,7 @@ class KafkaCommitter:
         self._entry(owner, permit, "end", mark)
         # Everything has to be acknowledged before the end is asked for: an abort before the first acknowledgement
         # can be fatal for the client, and a failed record shows here with its own reason.
-        left = producer.flush(FLUSH_TIMEOUT_S)
-        if left:
+        if _flush(producer):
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 (its public name)
 
     def _entry(self, owner: ProducerFence, permit: Permit, end: str, mark: bytes) -> None:
@@ -204,3 +202,14 @@ class KafkaCommitter:
         """Give the clients back; what is open is aborted by the next owner."""
         self._fences.clear()
         self._ledger.close()
+
+
+def _flush(producer: Producer) -> int:
+    """Wait until everything is acknowledged; return how many records are not. Raises `KafkaException`."""
+    try:
+        return producer.flush(FLUSH_TIMEOUT_S)
+    except SystemError as error:
+        # For a fatal error the client raises its own exception and calls delivery callbacks all the same, which Python
+        # reports like this. The next call says what the error was; with an abort nothing can become visible.
+        producer.abort_transaction(ABORT_TIMEOUT_S)
+        raise KafkaException(KafkaError(KafkaError._FAIL, str(error))) from error  # noqa: SLF001 (its public name)

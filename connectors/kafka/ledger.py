@@ -13,11 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from ...engine.errors import LedgerMismatchError, SinkUnavailableError
 from ...engine.ports.sink import LedgerEntry, Permit
-from .client import base_settings, sink_unavailable
+from .client import base_settings, patiently, sink_unavailable
 
 if TYPE_CHECKING:
     from .sink import SinkSettings
@@ -61,6 +62,7 @@ class Ledger:
         self._topic = topic
         self._job_uid = job_uid
         self._consumer: Consumer | None = None
+        self._admin: AdminClient | None = None
 
     def read(self, sink_uid: str, subtasks: Iterable[int]) -> dict[int, LedgerEntry | None]:
         """Return the newest committed entry of each subtask, up to the end of the topic at the time of the call.
@@ -105,8 +107,7 @@ class Ledger:
     def _latest(self) -> dict[bytes, bytes]:
         consumer = self._open()
         place = TopicPartition(self._topic, 0)
-        # The high watermark counts open transactions, too: reading as committed up to it waits for them.
-        low, high = consumer.get_watermark_offsets(place, timeout=READ_TIMEOUT_S)
+        low, high = self._bounds()
         latest: dict[bytes, bytes] = {}
         if high <= low:
             return latest
@@ -128,6 +129,24 @@ class Ledger:
         finally:
             consumer.unassign()
         return latest
+
+    def _bounds(self) -> tuple[int, int]:
+        """Return the first offset and the end, open transactions included.
+
+        Asked as a read_uncommitted reader: as read_committed the answer would be the last stable offset, which an open
+        transaction of anybody holds below what others committed behind it.
+        """
+        if self._admin is None:
+            self._admin = AdminClient(base_settings(self._s.bootstrap, self._s.client))
+        admin, place = self._admin, TopicPartition(self._topic, 0)
+
+        def ask(spec: OffsetSpec) -> int:
+            level = IsolationLevel.READ_UNCOMMITTED
+            answer = admin.list_offsets({place: spec}, isolation_level=level, request_timeout=READ_TIMEOUT_S)
+            offset: int = answer[place].result().offset
+            return offset
+
+        return patiently(lambda: ask(OffsetSpec.earliest())), patiently(lambda: ask(OffsetSpec.latest()))
 
     @staticmethod
     def _behind(consumer: Consumer, place: TopicPartition, high: int) -> bool:
