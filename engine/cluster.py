@@ -100,7 +100,8 @@ class Cluster:
             try:
                 worker.process.wait(KILL_WAIT_S)
             except subprocess.TimeoutExpired:
-                log.error("worker %d (pid %d) did not die within %.0f s", worker.index, worker.process.pid, KILL_WAIT_S)
+                pid = worker.process.pid
+                log.warning("worker %d (pid %d) did not die within %.0f s of SIGKILL", worker.index, pid, KILL_WAIT_S)
             worker.control.close()
         self.workers = []
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -61,7 +61,7 @@ class SinkCommits:
         self._sink: SinkCommitter | None = None
 
     def start(self, known: dict[int, int], decided: int) -> None:
-        """Fence the ids of these subtasks (subtask -> last epoch known to be committed) and read the ledger for them."""
+        """Fence the ids of these subtasks (with the last epochs known to be committed) and read the ledger for them."""
         self._cycles = {i: cycle.CommitCycle(self._attempt, epoch, decided, ()) for i, epoch in known.items()}
         self._thread.start()
 

@@ -3,9 +3,9 @@
 A fence is a producer object whose own `init_transactions` has returned: what an older owner left open is aborted, and
 every older owner gets an error from then on. It serves until the first commit that is not certainly committed.
 
-Committed means: the client reported success, within COMMIT_TIMEOUT_S, and saw no connection trouble meanwhile. librdkafka
-repeats EndTxn silently after a disconnect, and a late copy could end the next transaction of the same id; so success
-with trouble on the way counts as unknown.
+Committed means: the client reported success, within COMMIT_TIMEOUT_S, and saw no connection trouble meanwhile.
+librdkafka repeats EndTxn silently after a disconnect, and a late copy could end the next transaction of the same id; so
+success with trouble on the way counts as unknown.
 """
 
 from __future__ import annotations

@@ -49,11 +49,11 @@ def prepare_target(
         target["cluster"] = metadata.cluster_id
         _check_previous(settings, uid, target, previous)
         target["ledger"] = _ledger(admin, set(metadata.topics), job, job_uid, uid, previous)
-        return target
     except KafkaException as error:
         raise sink_unavailable(
             settings.bootstrap, f"sink '{uid}': preparing topic '{settings.topic}'", error
         ) from error
+    return target
 
 
 def _target(admin: AdminClient, settings: SinkSettings, uid: str) -> dict[str, object]:
@@ -83,7 +83,8 @@ def _check_previous(
         return
     if previous.get("cluster") != target["cluster"]:
         raise SinkError(
-            f"sink '{uid}': {settings.bootstrap} is cluster {target['cluster']}, output was decided for {previous.get('cluster')}",
+            f"sink '{uid}': {settings.bootstrap} is cluster {target['cluster']}, "
+            f"output was decided for {previous.get('cluster')}",
             hint="point bootstrap at the old cluster, or start under a new job name",
         )
     if previous.get("topic") == target["topic"] and previous.get("topic_id") != target["topic_id"]:
@@ -103,7 +104,8 @@ def _ledger(
     )  # fmt: skip
     if others and name not in topics:
         raise LedgerMismatchError(
-            f"sink '{uid}': this storage belongs to job uid {job_uid}, but the cluster has ledger '{others[0]}' of job '{job}'",
+            f"sink '{uid}': this storage belongs to job uid {job_uid}, "
+            f"but the cluster has ledger '{others[0]}' of job '{job}'",
             hint="another storage runs this job, or this one was wiped or restored: point --storage at the other one, "
             "choose a new job name, or delete that topic if its job is gone for good",
         )

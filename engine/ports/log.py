@@ -26,7 +26,7 @@ class CheckpointLog(Protocol):
         """Epochs that have a manifest, ascending (0 = identity and start)."""
 
     def read(self, epoch: int) -> Manifest:
-        """Read and check a manifest. Raises `StoreMissingError`, `CorruptError`; `JobInvalidError` for a newer format."""
+        """Read and check a manifest. Raises `StoreMissingError`, `CorruptError`, `JobInvalidError` (newer format)."""
 
     def newest(self) -> Manifest | None:
         """Read the manifest of the highest epoch; None before manifest 0."""

@@ -53,7 +53,8 @@ class Report:
         longest = max(self.recovery_s, default=0.0)
         return (
             f"rounds {self.rounds} ({kills}); records {self.records} of {self.expected}; lost {self.lost}, "
-            f"doubled {self.doubled}, wrong {self.wrong}, out of order {self.disordered}; longest recovery {longest:.1f} s"
+            f"doubled {self.doubled}, wrong {self.wrong}, out of order {self.disordered}; "
+            f"longest recovery {longest:.1f} s"
         )
 
 
