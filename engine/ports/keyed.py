@@ -16,7 +16,7 @@ KEY_GROUP = "__group"
 class Merge:
     """How two rows of one key combine in one column.
 
-    `rule` is one of `add`, `min`, `max`, `first`, `last`; for `first` and `last` the columns `order`, compared one after
+    `rule` is `add`, `min`, `max`, `first` or `last`; for `first` and `last` the columns `order`, compared one after
     the other, tell which row wins, and they are merged with it.
     """
 
