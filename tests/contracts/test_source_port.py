@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -107,10 +107,8 @@ def read_splits(
 
 def through_json(split: Split) -> Split:
     """A split as a manifest gives it back."""
-    positions: Mapping[str, object] = json.loads(
-        json.dumps({"start": split.start, "first": split.first, "end": split.end})
-    )
-    return replace(split, **positions)
+    start, first, end = json.loads(json.dumps([split.start, split.first, split.end]))
+    return replace(split, start=start, first=first, end=end)
 
 
 def test_discovery_is_stable_and_names_every_split_once(given: Input) -> None:
@@ -242,7 +240,7 @@ def test_hidden_columns_of_order_are_there_when_asked_for(given: Input) -> None:
     splits = discover(source)
     assert {SPLIT, OFFSET}.isdisjoint(read_splits(source, splits).frame.columns)
     frame = read_splits(source, splits, max_rows=4, context=replace(CONTEXT, order_columns=True)).frame
-    assert (frame.schema[SPLIT], frame.schema[OFFSET]) == (pl.Int32, pl.Int64)
+    assert frame.select(SPLIT, OFFSET).schema == {SPLIT: pl.Int32(), OFFSET: pl.Int64()}
     for index, numbers in ((splits[0].index, range(10)), (splits[1].index, range(10, 20))):
         part = frame.filter(pl.col(SPLIT) == index)
         assert part.get_column("n").to_list() == list(numbers)

@@ -1,0 +1,112 @@
+"""Outputs of the sink contract: every implementation, and what its readers see."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+import tidegate as tg
+from tidegate.engine.ports.sink import Sink
+from tidegate.testing import MemorySink
+
+from services.topics import Topics
+
+_names = itertools.count()
+
+
+class Output(Protocol):
+    """A place that a test writes to and reads from."""
+
+    @property
+    def tells_attempts(self) -> bool:
+        """Whether the ledger knows the attempt of a commit."""
+
+    def sink(self) -> Sink:
+        """Describe the sink; called again, it describes the same one."""
+
+    def elsewhere(self) -> Sink:
+        """Describe a sink that writes to another place of the same kind."""
+
+    def rows(self) -> Sequence[Mapping[str, object]]:
+        """Return what readers see; rows of one subtask in their order."""
+
+
+class MemoryOutput:
+    """Rows in this process."""
+
+    tells_attempts = True
+
+    def __init__(self) -> None:
+        self._name = f"contract-{next(_names)}"
+
+    def sink(self) -> Sink:
+        """Describe."""
+        return MemorySink(self._name)
+
+    def elsewhere(self) -> Sink:
+        """Describe another one."""
+        return MemorySink(f"{self._name}-elsewhere")
+
+    def rows(self) -> Sequence[Mapping[str, object]]:
+        """Read."""
+        return MemorySink(self._name).rows().rows(named=True)
+
+
+class FilesOutput:
+    """A folder."""
+
+    tells_attempts = False
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def sink(self) -> Sink:
+        """Describe."""
+        return tg.FilesSink(self._folder / "out")
+
+    def elsewhere(self) -> Sink:
+        """Describe another one."""
+        return tg.FilesSink(self._folder / "elsewhere")
+
+    def rows(self) -> Sequence[Mapping[str, object]]:
+        """Read as `cat *.jsonl` does."""
+        lines = (file.read_text().splitlines() for file in sorted((self._folder / "out").glob("*.jsonl")))
+        return [json.loads(line) for line in itertools.chain.from_iterable(lines)]
+
+
+class KafkaOutput:
+    """A topic of one partition."""
+
+    tells_attempts = True
+
+    def __init__(self, topics: Topics, bootstrap: str) -> None:
+        self._topics = topics
+        self._bootstrap = bootstrap
+        self._topic = topics.create("contract")
+
+    def sink(self) -> Sink:
+        """Describe."""
+        return tg.KafkaSink(self._topic, bootstrap=self._bootstrap)
+
+    def elsewhere(self) -> Sink:
+        """The same topic after it was deleted and made again."""
+        self._topics.delete(self._topic)
+        self._topics.create_named(self._topic)
+        return self.sink()
+
+    def rows(self) -> Sequence[Mapping[str, object]]:
+        """Read what is committed."""
+        return [json.loads(value) for value in self._topics.read(self._topic).get_column("value")]
+
+
+def frame(first: int, count: int) -> pl.DataFrame:
+    """Rows with a hidden column, as the engine hands them over."""
+    numbers = range(first, first + count)
+    return pl.DataFrame(
+        {"n": numbers, "name": [f"name {n} \u00e4\n" for n in numbers], "__time": [1_000 + n for n in numbers]},
+        schema={"n": pl.Int64, "name": pl.String, "__time": pl.Int64},
+    )
