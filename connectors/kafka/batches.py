@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from confluent_kafka import Message
+
+HEADERS: Final = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something a consumer says about a partition: an error code (negative: the client's own) with its text."""
+    """What a consumer says about a partition (or about itself: no topic, partition -1), without a record.
+
+    `code` is the broker's error code, or negative for the client's own; `text` says it in words. At the end of a
+    partition `offset` is the end.
+    """
 
     topic: str
     partition: int
@@ -25,7 +33,13 @@ class Event:
 class RawBatch:
     """Records in the order of consumption; records of one partition are in its order.
 
-    `place` indexes `places`, a list of (topic, partition). `timestamps` (ms) and `headers` are there when asked for.
+    `place` indexes `places`, a list of (topic, partition) that only grows. `values` and `keys` are large binary arrays,
+    null where the record has none. `keys`, `timestamps` (ms, -1 if unknown) and `headers` (null where the record has
+    none) are there when asked for.
+
+    The next position of a partition after a batch is the offset of its last record + 1. Offsets have gaps: markers
+    of transactions, aborted and compacted records have offsets but never arrive. So only the event of the partition's
+    end tells that there is nothing between the last record and the end.
     """
 
     places: list[tuple[str, int]]
@@ -42,10 +56,29 @@ class RawBatch:
 
 
 class BatchConsumer(Protocol):
-    """Consumes batches from an assigned confluent-kafka consumer. Used by one thread."""
+    """Consumes batches from a confluent-kafka consumer. Used by one thread."""
+
+    def add(self, places: Iterable[tuple[str, int]]) -> None:
+        """Prepare for these (topic, partition); to be called before they are assigned to the consumer."""
 
     def poll(self, rows_max: int, timeout_s: float) -> RawBatch:
-        """Return what is there, waiting at most `timeout_s`; perhaps no records at all."""
+        """Return what is there after at most `timeout_s`, or as soon as there are `rows_max`; perhaps no records.
+
+        Serves the client's callbacks.
+        """
 
     def close(self) -> None:
-        """Release what belongs to this object; the consumer stays open."""
+        """Release what belongs to this object, before the consumer is closed; may be called twice."""
+
+
+def event_of(message: Message) -> Event:
+    """Return an event for a message with an error."""
+    error, partition, offset = message.error(), message.partition(), message.offset()
+    assert error is not None
+    return Event(
+        message.topic() or "",
+        -1 if partition is None else partition,
+        error.code(),
+        error.str(),
+        -1 if offset is None else offset,
+    )

@@ -1,162 +1,227 @@
 """Consumes batches through librdkafka's batch call, straight into Arrow buffers without an object per record.
 
-The batch call gives an array of message pointers; their fields are gathered by numpy, and keys and values become Arrow
-binary views over the memory in which librdkafka received them. One cast copies all of them out; then the messages are
-given back. What belongs to no record (errors, ends of partitions) is built one by one, because it is rare.
+The batch call gives an array of message pointers. One gather copies the message structures, keys and values become
+Arrow binary views over the memory in which librdkafka received them, one cast copies all of them out, and one call
+gives the messages back. Headers are the exception: librdkafka hands them out one by one.
+
+Records come through a queue of our own, to which the partitions are forwarded before they are assigned. The consumer's
+main queue stays with confluent-kafka, because callbacks run there (see `librdkafka`).
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections import deque
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+from confluent_kafka import Consumer
 
-from .batches import Event, RawBatch
-from .librdkafka import gather, library, quick_library
+from .batches import HEADERS, Event, RawBatch, event_of
+from .librdkafka import library, quick_library, text_of_code
+from .memory import U64, binary, structures
 
-REGION_BITS: Final = 30
-REGION: Final = 1 << REGION_BITS
-"""Memory is cut into stretches of this size, one buffer each, because an Arrow view has 32 bits for its offset."""
-INLINE_MAX: Final = 12
-U64 = npt.NDArray[np.uint64]
+MESSAGE: Final = np.dtype(
+    {
+        "names": ["err", "topic", "partition", "payload", "len", "key", "key_len", "offset", "private", "timestamp"],
+        "formats": ["<i4", "<u8", "<i4", "<u8", "<u8", "<u8", "<u8", "<i8", "<u8", "<i8"],
+        "offsets": [0, 8, 16, 24, 32, 40, 48, 56, 64, 96],
+        "itemsize": 104,
+    }
+)
+"""rd_kafka_message_t, which is public, and the timestamp behind it, which is not and is checked in every batch."""
+NO_TIMESTAMP: Final = -1
+CHECKED: Final = 8
+"""Messages per batch, spread over it, whose timestamps are compared with what librdkafka's own call says."""
+MAIN_QUEUE_EVENTS_MAX: Final = 100
+"""Events of the main queue that are served per batch; what is left waits for the next one."""
 
 
 class NativeConsumer:
     """A `BatchConsumer` over rd_kafka_consume_batch_queue."""
 
-    def __init__(self, handle: int, rows_max: int, *, keys: bool, timestamps: bool) -> None:
-        lib = library()
-        if lib is None:
-            raise RuntimeError("librdkafka cannot be used directly here")
-        self._lib = lib
+    def __init__(
+        self, consumer: Consumer, handle: int, rows_max: int, *, keys: bool, timestamps: bool, headers: bool
+    ) -> None:
+        self._consumer = consumer
+        self._handle = handle
+        self._lib = library()
         self._quick = quick_library()
-        self._queue = lib.rd_kafka_queue_get_consumer(handle)
+        self._queue = self._lib.rd_kafka_queue_new(handle)
         self._pointers = np.zeros(rows_max, np.uint64)
         self._keys = keys
         self._timestamps = timestamps
+        self._headers = headers
         self._topics: dict[int, str] = {}
         self._index: dict[tuple[str, int], int] = {}
+        self._give_back = _bulk_destroy() or self._give_back_each
+        self._known_layout = True
+
+    def add(self, places: Iterable[tuple[str, int]]) -> None:
+        """Have the records of these partitions in our queue; before they are assigned."""
+        for topic, partition in places:
+            queue = self._lib.rd_kafka_queue_get_partition(self._handle, topic.encode(), partition)
+            if not queue:
+                raise RuntimeError(f"librdkafka has no queue for topic '{topic}' partition {partition}")
+            self._lib.rd_kafka_queue_forward(queue, self._queue)
+            self._lib.rd_kafka_queue_destroy(queue)
 
     def poll(self, rows_max: int, timeout_s: float) -> RawBatch:
-        """Wait for the batch to fill or the time to pass; the client's own queue decides how much is there."""
-        wanted = min(rows_max, len(self._pointers))
+        """Gather records until the batch is full or the time has passed; the main queue's events come along."""
+        served = self._serve_main_queue()
         count = self._lib.rd_kafka_consume_batch_queue(
-            self._queue, int(timeout_s * 1000), self._pointers.ctypes.data, wanted
+            self._queue, int(timeout_s * 1000), self._pointers.ctypes.data, min(rows_max, len(self._pointers))
         )
         pointers = self._pointers[: max(count, 0)].copy()
         try:
-            return self._batch(pointers)
+            return self._batch(pointers, served)
         finally:
-            deque(map(self._quick.rd_kafka_message_destroy, pointers.tolist()), maxlen=0)
+            if len(pointers):
+                self._give_back(pointers)
 
-    def _batch(self, pointers: U64) -> RawBatch:
-        errors = gather(pointers, 0).astype(np.uint32).view(np.int32) if len(pointers) else np.zeros(0, np.int32)
-        bad = errors != 0
-        events = [self._event(int(pointer)) for pointer in pointers[bad]]
-        good = pointers[~bad] if events else pointers
-        if not len(good):
-            empty = pa.array([], pa.large_binary())
-            times = np.zeros(0, np.int64) if self._timestamps else None
-            return RawBatch(
-                list(self._index), np.zeros(0, np.int32), np.zeros(0, np.int64), empty,
-                empty if self._keys else None, times, None, events,
-            )  # fmt: skip
-        place = self._places(gather(good, 8), gather(good, 16).astype(np.uint32).view(np.int32))
+    def _serve_main_queue(self) -> list[Event]:
+        events: list[Event] = []
+        for _ in range(MAIN_QUEUE_EVENTS_MAX):
+            message = self._consumer.poll(0)
+            if message is None:
+                break
+            if message.error() is None:
+                raise RuntimeError(
+                    f"a record of topic '{message.topic()}' partition {message.partition()} came past its own queue"
+                )
+            events.append(event_of(message))
+        return events
+
+    def _batch(self, pointers: U64, events: list[Event]) -> RawBatch:
+        messages = structures(pointers, MESSAGE)
+        bad = messages["err"] != 0
+        if bad.any():
+            events += [self._event(message) for message in messages[bad]]
+            messages, pointers = messages[~bad], pointers[~bad]
         return RawBatch(
+            place=self._place_of_each(messages),
             places=list(self._index),
-            place=place,
-            offsets=gather(good, 56).view(np.int64),
-            values=_binary(gather(good, 24), gather(good, 32)),
-            keys=_binary(gather(good, 40), gather(good, 48)) if self._keys else None,
-            timestamps=self._times(good) if self._timestamps else None,
+            offsets=messages["offset"].copy(),
+            values=binary(messages["payload"], messages["len"]),
+            keys=binary(messages["key"], messages["key_len"]) if self._keys else None,
+            timestamps=self._times(messages, pointers) if self._timestamps else None,
+            headers=self._headers_of(pointers) if self._headers else None,
             events=events,
         )
 
-    def _places(self, topics: U64, partitions: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    def _place_of_each(self, messages: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+        if not len(messages):
+            return np.zeros(0, np.int32)
         # Batches hold few partitions in long stretches: look only at where one ends and the next begins.
-        edges = np.flatnonzero((np.diff(topics) != 0) | (np.diff(partitions) != 0)) + 1
-        starts = np.concatenate([[0], edges])
-        lengths = np.diff(np.concatenate([starts, [len(topics)]]))
+        topics, partitions = messages["topic"], messages["partition"]
+        starts = np.flatnonzero((topics[1:] != topics[:-1]) | (partitions[1:] != partitions[:-1])) + 1
+        starts = np.concatenate([[0], starts])
         found = [self._place(int(topics[start]), int(partitions[start])) for start in starts]
-        return np.repeat(np.array(found, np.int32), lengths)
+        return np.repeat(np.array(found, np.int32), np.diff(starts, append=len(messages)))
 
     def _place(self, topic: int, partition: int) -> int:
-        name = self._topics.get(topic)
-        if name is None:
-            name = self._topics[topic] = self._lib.rd_kafka_topic_name(topic).decode()
-        return self._index.setdefault((name, partition), len(self._index))
+        return self._index.setdefault((self._topic(topic), partition), len(self._index))
 
-    def _times(self, pointers: U64) -> npt.NDArray[np.int64]:
+    def _topic(self, address: int) -> str:
+        # A consumer keeps the topics of its partitions until it is closed, so an address means one topic for good.
+        name = self._topics.get(address)
+        if name is None:
+            name = self._topics[address] = self._lib.rd_kafka_topic_name(address).decode()
+        return name
+
+    def _times(self, messages: npt.NDArray[Any], pointers: U64) -> npt.NDArray[np.int64]:
+        times: npt.NDArray[np.int64] = messages["timestamp"].copy()
+        checked = np.unique(np.linspace(0, len(times) - 1, min(CHECKED, len(times))).astype(np.intp))
+        if self._known_layout and times[checked].tolist() == self._ask_times(pointers[checked]):
+            return times
+        self._known_layout = False
+        return np.array(self._ask_times(pointers), np.int64)
+
+    def _ask_times(self, pointers: U64) -> list[int]:
         kind = ctypes.c_int()
         reference = ctypes.addressof(kind)
         ask = self._quick.rd_kafka_message_timestamp
-        return np.fromiter((ask(pointer, reference) for pointer in pointers.tolist()), np.int64, len(pointers))
+        return [ask(pointer, reference) for pointer in pointers.tolist()]
 
-    def _event(self, pointer: int) -> Event:
-        address = np.array([pointer], np.uint64)
-        code = int(gather(address, 0).astype(np.uint32).view(np.int32)[0])
-        topic = int(gather(address, 8)[0])
-        partition = int(gather(address, 16).astype(np.uint32).view(np.int32)[0])
-        payload, size = int(gather(address, 24)[0]), int(gather(address, 32)[0])
-        text = ctypes.string_at(payload, size).decode(errors="replace") if payload else ""
-        name = self._lib.rd_kafka_topic_name(topic).decode() if topic else ""
-        return Event(name, partition, code, text, int(gather(address, 56).view(np.int64)[0]))
+    def _headers_of(self, pointers: U64) -> pa.Array:
+        ask, get = self._quick.rd_kafka_message_headers, self._quick.rd_kafka_header_get_all
+        found, name, value, size = (ctypes.c_void_p() for _ in range(4))
+        at_found, at_name, at_value, at_size = (ctypes.addressof(out) for out in (found, name, value, size))
+        rows: list[list[dict[str, object]] | None] = []
+        for pointer in pointers.tolist():
+            if ask(pointer, at_found):
+                rows.append(None)
+                continue
+            headers: list[dict[str, object]] = []
+            while not get(found.value, len(headers), at_name, at_value, at_size):
+                content = None if value.value is None else ctypes.string_at(value.value, size.value or 0)
+                text = ctypes.string_at(name.value or 0).decode(errors="replace")
+                headers.append({"key": text, "value": content})
+            rows.append(headers)
+        return pa.array(rows, HEADERS)
+
+    def _event(self, message: npt.NDArray[Any]) -> Event:
+        code, payload, topic = int(message["err"]), int(message["payload"]), int(message["topic"])
+        text = ctypes.string_at(payload, int(message["len"])).decode(errors="replace") if payload else ""
+        return Event(
+            self._topic(topic) if topic else "",
+            int(message["partition"]),
+            code,
+            text.rstrip("\0") or text_of_code(code),
+            int(message["offset"]),
+        )
+
+    def _give_back_each(self, pointers: U64) -> None:
+        deque(map(self._quick.rd_kafka_message_destroy, pointers.tolist()), maxlen=0)
 
     def close(self) -> None:
-        """Give the queue back."""
+        """Give the queue back, before the consumer is closed."""
         if self._queue:
             self._lib.rd_kafka_queue_destroy(self._queue)
             self._queue = None
 
 
-def _binary(addresses: U64, lengths: U64) -> pa.Array:
-    """Copy values at addresses (0 = null) into one large binary array."""
-    count = len(addresses)
-    valid = addresses != 0
-    all_valid = bool(valid.all())
-    starts = addresses if all_valid else np.where(valid, addresses, addresses.max(initial=0))
-    sizes = lengths.astype(np.int64) if all_valid else np.where(valid, lengths.astype(np.int64), 0)
-    views = np.zeros((count, 4), np.int32)
-    views[:, 0] = sizes
-    # Values of up to 12 bytes stand in the view itself; longer ones have a prefix of 4 bytes, which nobody compares
-    # before the copy, and their place: a buffer and an offset in it.
-    regions, which = _regions(starts)
-    views[:, 2] = which
-    views[:, 3] = (starts & np.uint64(REGION - 1)).astype(np.int32)
-    short = np.flatnonzero(sizes <= INLINE_MAX)
-    if len(short):
-        _inline(views, short, starts, sizes)
-    bitmap = None if all_valid else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
-    longest = int(sizes.max(initial=1))
-    buffers = [pa.foreign_buffer(int(region) * REGION, REGION + longest) for region in regions]
-    viewed = pa.Array.from_buffers(pa.binary_view(), count, [bitmap, pa.py_buffer(views), *buffers])
-    return pc.cast(viewed, pa.large_binary())
+class _BulkDestroy:
+    """Gives many messages back in one call: as an rd_kafka_messages_t that we make ourselves.
+
+    That is a count and the pointers behind it, in memory from malloc. The structure is not public, but two public
+    functions read it; only if they find in ours what we wrote there, it is one.
+    """
+
+    def __init__(self, malloc: Any, free: Any) -> None:
+        self._malloc = malloc
+        self._free = free
+        self._lib = library()
+
+    def block(self, pointers: U64) -> int:
+        address: int = self._malloc(8 + pointers.nbytes) or 0
+        if not address:
+            raise MemoryError
+        ctypes.c_size_t.from_address(address).value = len(pointers)
+        ctypes.memmove(address + 8, pointers.ctypes.data, pointers.nbytes)
+        return address
+
+    def is_right(self) -> bool:
+        """Look at a block of numbers that are no pointers, and free it again without giving anything back."""
+        numbers = np.arange(1, 6, dtype=np.uint64) * np.uint64(8)
+        address = self.block(numbers)
+        try:
+            seen = [self._lib.rd_kafka_messages_get(address, position) for position in range(len(numbers))]
+            counted: int = self._lib.rd_kafka_messages_count(address)
+            return counted == len(numbers) and seen == numbers.tolist()
+        finally:
+            self._free(address)
+
+    def __call__(self, pointers: U64) -> None:
+        self._lib.rd_kafka_messages_destroy(self.block(pointers))
 
 
-def _regions(starts: U64) -> tuple[U64, npt.NDArray[np.int32] | int]:
-    """Return the aligned stretches of memory in which the values begin, and the index of each value's own."""
-    numbers = starts >> np.uint64(REGION_BITS)
-    if numbers.min() == numbers.max():
-        return numbers[:1], 0
-    regions, which = np.unique(numbers, return_inverse=True)
-    return regions, which.astype(np.int32)
-
-
-def _inline(
-    views: npt.NDArray[np.int32], short: npt.NDArray[np.int64], starts: U64, sizes: npt.NDArray[np.int64]
-) -> None:
-    """Put short values into their views, byte position by byte position."""
-    raw = views.view(np.uint8).reshape(len(views), 16)
-    raw[short, 4:] = 0
-    for position in range(INLINE_MAX):
-        reach = short[sizes[short] > position]
-        if not len(reach):
-            return
-        address = starts[reach] + np.uint64(position)
-        word = gather(address & ~np.uint64(7), 0)
-        raw[reach, 4 + position] = (word >> ((address & np.uint64(7)) * np.uint64(8))).astype(np.uint8)
+def _bulk_destroy() -> _BulkDestroy | None:
+    process = ctypes.CDLL(None)
+    process.malloc.restype, process.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    process.free.restype, process.free.argtypes = None, [ctypes.c_void_p]
+    bulk = _BulkDestroy(process.malloc, process.free)
+    return bulk if bulk.is_right() else None

@@ -1,35 +1,39 @@
 """Bindings onto the librdkafka that the confluent-kafka wheel ships: batch calls without a Python object per record.
 
 The client handle of a confluent-kafka object is the first pointer behind its object header. That is a fact of today's
-wheel, not a promise, so it is checked against the client's own name before anything else is done with it.
+wheel, not a promise. So nothing here trusts it: the pointer and what it points to are read through the kernel, which
+answers with an error where a wrong pointer would end the process, and they count only if the client's name, which we
+chose, stands there. Where anything is not as expected, the callers fall back to confluent-kafka's own calls.
+
+No call made from here may serve a client's main queue: its callbacks belong to confluent-kafka, which ends the process
+when they run outside one of its own calls.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import confluent_kafka
-import numpy as np
-import numpy.typing as npt
+from confluent_kafka import Consumer, Producer
 
-MESSAGE: Final = np.dtype(
-    {
-        "names": ["err", "topic", "partition", "payload", "len", "key", "key_len", "offset", "private"],
-        "formats": ["<i4", "<u8", "<i4", "<u8", "<u8", "<u8", "<u8", "<i8", "<u8"],
-        "offsets": [0, 8, 16, 24, 32, 40, 48, 56, 64],
-        "itemsize": 72,
-    }
-)
-"""Layout of rd_kafka_message_t on 64-bit platforms; part of librdkafka's public interface."""
-VU: Final = np.dtype(
-    {"names": ["vtype", "first", "second"], "formats": ["<i4", "<u8", "<u8"], "offsets": [0, 8, 16], "itemsize": 72}
-)
-"""Layout of rd_kafka_vu_t, one argument of rd_kafka_produceva; `first` and `second` are the words of its union."""
+F_COPY: Final = 2
+F_PARTITION: Final = 8
+PARTITION_UA: Final = -1
+QUEUE_FULL: Final = -184
+PARTITION_EOF: Final = -191
+NAME_BYTES_MAX: Final = 128
+_MEMORY: Final = Path("/proc/self/mem")
+
+
+PRODUCER: Final = 0
+CONSUMER: Final = 1
+"""Kinds of clients, as rd_kafka_type tells them."""
 
 
 class Vtype(IntEnum):
@@ -41,100 +45,128 @@ class Vtype(IntEnum):
     KEY = 5
     MSGFLAGS = 7
     TIMESTAMP = 8
+    HEADER = 9
 
 
-F_COPY: Final = 2
-F_PARTITION: Final = 8
-PARTITION_UA: Final = -1
-QUEUE_FULL: Final = -184
-PARTITION_EOF: Final = -191
-_ADDRESS_BASE: Final = 4096
+_P, _I32, _I64, _SIZE, _TEXT = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_size_t, ctypes.c_char_p
+# Calls that may wait or do much: the interpreter's lock is given up for them.
+_SLOW: Final = {
+    "rd_kafka_consume_batch_queue": (ctypes.c_ssize_t, (_P, ctypes.c_int, _P, _SIZE)),
+    "rd_kafka_err2str": (_TEXT, (ctypes.c_int,)),
+    "rd_kafka_messages_count": (_SIZE, (_P,)),
+    "rd_kafka_messages_destroy": (None, (_P,)),
+    "rd_kafka_messages_get": (_P, (_P, _SIZE)),
+    "rd_kafka_name": (_P, (_P,)),
+    "rd_kafka_produce_batch": (ctypes.c_int, (_P, _I32, ctypes.c_int, _P, ctypes.c_int)),
+    "rd_kafka_queue_destroy": (None, (_P,)),
+    "rd_kafka_queue_forward": (None, (_P, _P)),
+    "rd_kafka_queue_get_partition": (_P, (_P, _TEXT, _I32)),
+    "rd_kafka_queue_new": (_P, (_P,)),
+    "rd_kafka_topic_destroy": (None, (_P,)),
+    "rd_kafka_topic_name": (_TEXT, (_P,)),
+    "rd_kafka_topic_new": (_P, (_P, _TEXT, _P)),
+    "rd_kafka_type": (ctypes.c_int, (_P,)),
+    "rd_kafka_version": (ctypes.c_int, ()),
+}
+# Calls that take nanoseconds: they keep the interpreter's lock.
+_QUICK: Final = {
+    "rd_kafka_error_code": (ctypes.c_int, (_P,)),
+    "rd_kafka_error_destroy": (None, (_P,)),
+    "rd_kafka_header_get_all": (ctypes.c_int, (_P, _SIZE, _P, _P, _P)),
+    "rd_kafka_message_destroy": (None, (_P,)),
+    "rd_kafka_message_headers": (ctypes.c_int, (_P, _P)),
+    "rd_kafka_message_timestamp": (_I64, (_P, _P)),
+    "rd_kafka_produceva": (_P, (_P, _P, _SIZE)),
+}
 
 
-class _AddressSpace:
-    """The process's memory as one array, so that numpy can gather from many addresses in one call."""
+class Unavailable(NamedTuple):
+    """Why librdkafka cannot be called directly."""
 
-    def __init__(self, dtype: str) -> None:
-        size = np.dtype(dtype).itemsize
-        self.__array_interface__ = {
-            "data": (_ADDRESS_BASE, True),
-            "shape": ((1 << 47) // size,),
-            "typestr": np.dtype(dtype).str,
-            "version": 3,
-        }
+    reason: str
 
 
 @lru_cache(maxsize=1)
-def memory64() -> npt.NDArray[np.uint64]:
-    """Return the view of memory in aligned 8-byte words."""
-    return np.asarray(_AddressSpace("<u8"))
-
-
-def gather(addresses: npt.NDArray[np.uint64], offset: int) -> npt.NDArray[np.uint64]:
-    """Return the 8-byte words at `addresses + offset`, all of which have to be aligned and mapped."""
-    words = (addresses.astype(np.int64) + (offset - _ADDRESS_BASE)) >> 3
-    found: npt.NDArray[np.uint64] = memory64()[words]
-    return found
-
-
-@lru_cache(maxsize=1)
-def library() -> ctypes.CDLL | None:
-    """Return the wheel's own librdkafka, or None where it cannot be used this way."""
-    if sys.byteorder != "little" or sys.maxsize < 2**32 or not hasattr(sys, "getrefcount"):
-        return None
+def _loaded() -> tuple[ctypes.CDLL, ctypes.PyDLL] | Unavailable:
+    """Return the library that confluent-kafka itself uses, bound in both ways, or why that is not possible."""
+    if sys.byteorder != "little" or sys.maxsize < 2**32:
+        return Unavailable("this is no 64-bit little-endian machine")
+    if not _MEMORY.exists():
+        return Unavailable("this system has no /proc/self/mem to check addresses with")
     folder = Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs"
     found = sorted(folder.glob("librdkafka-*.so*"))
     if len(found) != 1:
-        return None
-    lib = ctypes.CDLL(str(found[0]))
-    lib.rd_kafka_name.restype = ctypes.c_char_p
-    lib.rd_kafka_name.argtypes = [ctypes.c_void_p]
-    lib.rd_kafka_queue_get_consumer.restype = ctypes.c_void_p
-    lib.rd_kafka_queue_get_consumer.argtypes = [ctypes.c_void_p]
-    lib.rd_kafka_queue_destroy.argtypes = [ctypes.c_void_p]
-    lib.rd_kafka_consume_batch_queue.restype = ctypes.c_ssize_t
-    lib.rd_kafka_consume_batch_queue.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
-    lib.rd_kafka_topic_name.restype = ctypes.c_char_p
-    lib.rd_kafka_topic_name.argtypes = [ctypes.c_void_p]
-    lib.rd_kafka_topic_new.restype = ctypes.c_void_p
-    lib.rd_kafka_topic_new.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    lib.rd_kafka_topic_destroy.argtypes = [ctypes.c_void_p]
-    lib.rd_kafka_produce_batch.restype = ctypes.c_int
-    lib.rd_kafka_produce_batch.argtypes = [
-        ctypes.c_void_p, ctypes.c_int32, ctypes.c_int, ctypes.c_void_p, ctypes.c_int,
-    ]  # fmt: skip
-    return lib
+        return Unavailable(f"confluent-kafka has {len(found)} libraries called librdkafka in {folder}")
+    try:
+        # Only what is loaded already: a second copy would know nothing of the first one's clients.
+        slow = ctypes.CDLL(str(found[0]), mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+        quick = ctypes.PyDLL(str(found[0]), mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+        for library, functions in ((slow, _SLOW), (quick, _QUICK)):
+            for name, (result, arguments) in functions.items():
+                function = getattr(library, name)
+                function.restype, function.argtypes = result, list(arguments)
+    except (OSError, AttributeError) as error:
+        return Unavailable(f"librdkafka cannot be bound: {error}")
+    if slow.rd_kafka_version() != confluent_kafka.libversion()[1]:
+        return Unavailable("confluent-kafka uses another librdkafka than its own")
+    return slow, quick
 
 
-@lru_cache(maxsize=1)
+def available() -> tuple[bool, str]:
+    """Tell whether librdkafka can be called directly, and if not, why."""
+    found = _loaded()
+    return (False, found.reason) if isinstance(found, Unavailable) else (True, "")
+
+
+def library() -> ctypes.CDLL:
+    """Return the library for calls that may wait. Raises `RuntimeError` where it is not available."""
+    return _both()[0]
+
+
 def quick_library() -> ctypes.PyDLL:
-    """Return the library for calls of nanoseconds: they keep the interpreter's lock instead of handing it over."""
-    lib = library()
-    assert lib is not None
-    quick = ctypes.PyDLL(lib._name)  # noqa: SLF001 (the path it was loaded from)
-    quick.rd_kafka_message_destroy.argtypes = [ctypes.c_void_p]
-    quick.rd_kafka_message_destroy.restype = None
-    quick.rd_kafka_message_timestamp.restype = ctypes.c_int64
-    quick.rd_kafka_message_timestamp.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-    quick.rd_kafka_produceva.restype = ctypes.c_void_p
-    quick.rd_kafka_produceva.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
-    quick.rd_kafka_error_code.restype = ctypes.c_int
-    quick.rd_kafka_error_code.argtypes = [ctypes.c_void_p]
-    quick.rd_kafka_error_destroy.argtypes = [ctypes.c_void_p]
-    quick.rd_kafka_error_destroy.restype = None
-    return quick
+    """Return the library for calls that take nanoseconds. Raises `RuntimeError` where it is not available."""
+    return _both()[1]
 
 
-def handle_of(client: object, name_prefix: str) -> int | None:
+def _both() -> tuple[ctypes.CDLL, ctypes.PyDLL]:
+    found = _loaded()
+    if isinstance(found, Unavailable):
+        raise RuntimeError(found.reason)  # noqa: TRY004 (nobody passed a wrong type)
+    return found
+
+
+def handle_of(client: Consumer | Producer, name: str) -> int | None:
     """Return the address of the client's rd_kafka_t, or None if it cannot be trusted to be one.
 
-    `name_prefix` is the client.id that the object was made with: the handle has to know it.
+    `name` is the client.id that the object was made with, of which the client makes its own name.
     """
-    lib = library()
-    if lib is None or (sys.version_info >= (3, 13) and not sys._is_gil_enabled()):  # noqa: SLF001 (how CPython tells)
+    if not available()[0] or not name or type(client).__basicsize__ < object.__basicsize__ + 8:
         return None
-    address = ctypes.c_void_p.from_address(id(client) + object.__basicsize__).value
-    if not address or address % 8:
+    pointer = _read(id(client) + object.__basicsize__, 8)
+    address = int.from_bytes(pointer or b"", "little")
+    if not address or address % 8 or _read(address, 8) is None:
         return None
-    name = lib.rd_kafka_name(address)
-    return address if name is not None and name.startswith(name_prefix.encode()) else None
+    kind, word = (PRODUCER, "producer") if isinstance(client, Producer) else (CONSUMER, "consumer")
+    # The name is part of the client's own memory: asking for it computes an address, and reads nothing.
+    stands = _read(library().rd_kafka_name(address), NAME_BYTES_MAX)
+    if stands is None or not stands.startswith(f"{name}#{word}-".encode()):
+        return None
+    return address if library().rd_kafka_type(address) == kind else None
+
+
+def _read(address: int | None, size: int) -> bytes | None:
+    """Return bytes of this process's memory, or None where there are none."""
+    if not address or not 0 < address < 1 << 47:
+        return None
+    try:
+        with _MEMORY.open("rb", buffering=0) as memory:
+            found = os.pread(memory.fileno(), size, address)
+    except OSError:
+        return None
+    return found if len(found) == size else None
+
+
+def text_of_code(code: int) -> str:
+    """Return librdkafka's words for an error code."""
+    found: bytes = library().rd_kafka_err2str(code)
+    return found.decode()

@@ -18,8 +18,21 @@ import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ...engine.errors import SinkUnavailableError
-from .librdkafka import F_COPY, F_PARTITION, MESSAGE, PARTITION_UA, QUEUE_FULL, VU, Vtype, library, quick_library
+from .librdkafka import F_COPY, F_PARTITION, PARTITION_UA, QUEUE_FULL, Vtype, library, quick_library
 
+MESSAGE: Final = np.dtype(
+    {
+        "names": ["err", "topic", "partition", "payload", "len", "key", "key_len", "offset", "private"],
+        "formats": ["<i4", "<u8", "<i4", "<u8", "<u8", "<u8", "<u8", "<i8", "<u8"],
+        "offsets": [0, 8, 16, 24, 32, 40, 48, 56, 64],
+        "itemsize": 72,
+    }
+)
+"""Layout of rd_kafka_message_t; part of librdkafka's public interface."""
+VU: Final = np.dtype(
+    {"names": ["vtype", "first", "second"], "formats": ["<i4", "<u8", "<u8"], "offsets": [0, 8, 16], "itemsize": 72}
+)
+"""Layout of rd_kafka_vu_t, one argument of rd_kafka_produceva; `first` and `second` are the words of its union."""
 CHUNK: Final = 10_000
 VA_CHUNK: Final = 2_000
 """Records per C-level loop: it holds the interpreter's lock, so it should last about a millisecond."""

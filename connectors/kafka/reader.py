@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -18,17 +17,14 @@ from ...engine.errors import SourceError, SourceUnavailableError
 from ...engine.ports.source import Position, ReaderContext, SourceBatch, Split
 from .batches import BatchConsumer, Event, RawBatch
 from .client import consumer_settings, source_unavailable
-from .consume_native import NativeConsumer
-from .consume_python import PythonConsumer
+from .consume import open_batches
 from .decoding import RecordDecoder
 from .enumerator import parse_split_id
-from .librdkafka import PARTITION_EOF, handle_of
+from .librdkafka import PARTITION_EOF
 
 if TYPE_CHECKING:
     from .source import Settings
 
-EDGE: Final = "TIDEGATE_KAFKA_EDGE"
-"""Environment variable that picks the consuming module: `native` or `python`; by default native where it works."""
 BATCH_ROWS_MAX: Final = 65_536
 FIRST_WAIT_S: Final = 0.02
 """How long a batch may be gathered for; the batch call waits this long unless the batch is full."""
@@ -64,7 +60,8 @@ class KafkaReader:
         self._s = settings
         self._context = context
         self._decoder = RecordDecoder(settings, schema, context)
-        wanted = set(settings.format.metadata.values())
+        columns = context.columns
+        wanted = {name for column, name in settings.format.metadata.items() if columns is None or column in columns}
         self._need_time = settings.event_time is None or "timestamp" in wanted
         self._need_headers = "headers" in wanted
         self._need_keys = "key" in wanted
@@ -91,6 +88,8 @@ class KafkaReader:
         reading = [TopicPartition(t, p, self._places[t, p].next) for t, p in added if not self._places[t, p].done]
         if reading:
             assert self._consumer is not None
+            assert self._batches is not None
+            self._batches.add((place.topic, place.partition) for place in reading)
             try:
                 self._consumer.incremental_assign(reading)
             except KafkaException as error:
@@ -104,13 +103,14 @@ class KafkaReader:
         group = self._s.group or f"tidegate-{self._context.job}"
         settings = consumer_settings(self._s.bootstrap, group, self._s.client)
         self._consumer = Consumer({**settings, "client.id": name, "error_cb": self._error})
-        handle = None if self._need_headers or os.environ.get(EDGE) == "python" else handle_of(self._consumer, name)
-        if handle is not None:
-            self._batches = NativeConsumer(handle, BATCH_ROWS_MAX, keys=self._need_keys, timestamps=self._need_time)
-        else:
-            self._batches = PythonConsumer(
-                self._consumer, keys=self._need_keys, timestamps=self._need_time, headers=self._need_headers
-            )
+        self._batches = open_batches(
+            self._consumer,
+            name,
+            rows_max=BATCH_ROWS_MAX,
+            keys=self._need_keys,
+            timestamps=self._need_time,
+            headers=self._need_headers,
+        )
 
     def _check_topics(self) -> None:
         """Refuse a topic that was deleted and made again: its offsets mean other records now."""
