@@ -17,7 +17,7 @@ from .protocol.manifest import Kind, Manifest
 log = logging.getLogger(__name__)
 
 RESOLVE_PAUSE_S: Final = 1.0
-FIRST_INTERVAL_S: Final = 0.2
+FIRST_INTERVAL_S: Final = 0.1
 
 
 class Checkpointing:
@@ -33,8 +33,8 @@ class Checkpointing:
         self._base = dict(facts.newest.counters)
         self._acks: dict[int, Ack] = {}
         self._writing: Manifest | None = None
-        # The first checkpoints come early and grow apart to the interval asked for: whoever starts a job, or waits for
-        # it to recover, wants to see output soon, and a small epoch is committed soon.
+        # The first checkpoints come early and, once there is something to read, grow apart to the interval asked for:
+        # whoever starts a job, or waits for it to recover, wants to see output soon, and a small epoch commits soon.
         self._interval_s = min(self._s.checkpoint_interval_s, FIRST_INTERVAL_S)
         self._due_at = time.monotonic() + self._interval_s
         self._try_started = 0.0
@@ -170,7 +170,8 @@ class Checkpointing:
         self._f.tell_all(Decided(epoch, tries))
         failpoint("coordinator.after-announce")
         now = time.monotonic()
-        self._interval_s = min(self._s.checkpoint_interval_s, self._interval_s * 2)
+        if manifest.counters.get("rows_in", 0) > self._base.get("rows_in", 0):
+            self._interval_s = min(self._s.checkpoint_interval_s, self._interval_s * 2)
         self._due_at = max(self._try_started + self._interval_s, now + self._s.min_pause_s)
         self.final_decided = kind is Kind.FINAL
         self._note(manifest, now)
