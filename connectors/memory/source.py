@@ -68,8 +68,9 @@ class MemorySource:
             _inputs[name] = [self._frame(rows) for rows in splits]
 
     def _frame(self, rows: Rows) -> pl.DataFrame:
-        schema = dict(self._settings.schema)
-        return rows.select(schema).cast(schema) if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows, schema)  # type: ignore[arg-type]
+        schema = pl.Schema(self._settings.schema)
+        frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows, schema)
+        return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
 
     def append(self, split: int, rows: Rows) -> None:
         """Add rows to a split; the next number makes a new one."""
