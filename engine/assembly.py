@@ -31,6 +31,15 @@ def check_fits(manifest: Manifest, graph: Graph) -> None:
             )
 
 
+def check_drained(manifest: Manifest, exact: Iterable[str]) -> None:
+    """Raise `JobInvalidError` if a sink became at-least-once while exactly-once output of it is pending."""
+    for uid in sorted({c.sink_uid for c in manifest.committables} - set(exact)):
+        raise JobInvalidError(
+            f"sink '{uid}' is at-least-once now, but exactly-once output up to epoch {manifest.epoch} is pending",
+            hint="run the job once more as exactly-once and stop it, which commits that output; then change the delivery",
+        )
+
+
 def check_key_groups(manifest: Manifest, key_groups: int) -> None:
     """Raise `JobInvalidError` if the job asks for another number of key groups than it began with."""
     if manifest.key_groups != key_groups:

@@ -14,7 +14,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from .errors import FencedError, LedgerMismatchError, ProtocolError, SinkUnavailableError, TidegateError
+from .errors import FencedError, LedgerAheadError, LedgerMismatchError, SinkUnavailableError, TidegateError
 from .failpoints import failpoint
 from .outbox import unseal
 from .ports.sink import CommitOutcome, Fence, Permit, SinkCommitter
@@ -222,8 +222,10 @@ class SinkCommits:
                 f"attempt {self._attempt} found attempt {stop.newer} in the ledger of {where} and stopped"
             )
         if stop.ahead is not None:
-            return ProtocolError(
-                f"the ledger of {where} knows epoch {stop.ahead}, which this attempt never saw decided"
+            return LedgerAheadError(
+                f"the ledger of {where} knows epoch {stop.ahead}, which this attempt never saw decided",
+                hint="manifests are missing: the storage was wiped or restored from an older copy; bring the newer "
+                "manifests back, or start under a new job name",
             )
         if stop.behind:
             return LedgerMismatchError(

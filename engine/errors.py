@@ -71,6 +71,10 @@ class LedgerMismatchError(TidegateError):
     """The ledger and the manifests contradict each other; going on would lose or double output."""
 
 
+class LedgerAheadError(LedgerMismatchError):
+    """The ledger knows an epoch that this attempt never saw decided."""
+
+
 class OperatorError(TidegateError):
     """A user expression or function raised while a batch was processed."""
 

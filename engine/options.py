@@ -23,7 +23,7 @@ from .settings import AT_LEAST_ONCE, EXACTLY_ONCE, Settings
 FILE: Final = "tidegate.toml"
 PYPROJECT: Final = "pyproject.toml"
 ENVIRONMENT_PREFIX: Final = "TIDEGATE_"
-NOT_OPTIONS: Final = frozenset({"TIDEGATE_DEBUG", "TIDEGATE_FAILPOINTS", "TIDEGATE_TRACEBACK"})
+NOT_OPTIONS: Final = frozenset({"TIDEGATE_DEBUG", "TIDEGATE_FAILPOINTS", "TIDEGATE_KAFKA_EDGE", "TIDEGATE_TRACEBACK"})
 """Variables with our prefix that other parts read."""
 _SERVICE_LINK = re.compile(r"TIDEGATE_(.*_)?(SERVICE_(HOST|PORT.*)|PORT|PORT_\d+_.*)")
 """Kubernetes sets such variables in every container for a service called `tidegate`; nobody wrote them."""

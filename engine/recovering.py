@@ -142,6 +142,7 @@ class Recovering:
             return
         assembly.check_fits(manifest, self._c.graph)
         assembly.check_key_groups(manifest, self._c.key_groups)
+        assembly.check_drained(manifest, self._c.exact_sinks())
         if manifest.epoch:
             log.info("recovering from checkpoint %d", manifest.epoch)
         # The processes take most of the time, so they start before anything else is looked up.

@@ -8,7 +8,7 @@ from typing import Final
 
 from .cluster import WorkerProcess
 from .context import Facts
-from .errors import FencedError, TidegateError, WorkerLostError
+from .errors import FencedError, LedgerAheadError, TidegateError, WorkerLostError
 from .messages import Failed, Progress
 from .status import COUNTED
 
@@ -66,9 +66,14 @@ class Supervision:
             error.retryable = True
         else:
             error = TidegateError(f"worker {worker}: {message.message}", hint=message.hint)
-            error.retryable = message.retryable
+            # A ledger that is ahead is a race with somebody who decided meanwhile, or manifests that are gone.
+            raced = message.error == LedgerAheadError.__name__ and self._decided_meanwhile()
+            error.retryable = message.retryable or raced
             error.exit_code = message.exit_code
         self._f.end("failed", error)
+
+    def _decided_meanwhile(self) -> bool:
+        return max(self._f.context.log.epochs(), default=0) > self._f.newest.epoch
 
     def check_alive(self, now: float, running: bool) -> None:
         """End the attempt when a worker has been silent for too long."""
