@@ -46,6 +46,10 @@ format: $(READY) ## put all files into the common form
 	$(BIN)/ruff check --fix-only --exit-zero
 	$(BIN)/ruff format
 
+.PHONY: docs
+docs: $(READY) ## bring the generated diagrams of docs/protocol.md up to date
+	$(BIN)/python -m tests.tidy.diagrams
+
 .PHONY: wheel
 wheel: $(READY) ## build the wheel and run the fast tests against it in a clean environment
 	$(BIN)/python tests/wheel/run.py
