@@ -46,7 +46,8 @@ def page(text: str) -> str:
     def block(found: re.Match[str]) -> str:
         name = found[1]
         machine = MACHINES[name]
-        return f"<!-- generated: {name} -->\n{rules(machine)}\n\n```mermaid\n{picture(machine)}\n```\n<!-- end of {name} -->"
+        drawn = f"```mermaid\n{picture(machine)}\n```"
+        return f"<!-- generated: {name} -->\n{rules(machine)}\n\n{drawn}\n<!-- end of {name} -->"
 
     return _PLACE.sub(block, text)
 
