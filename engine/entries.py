@@ -227,8 +227,7 @@ class OwnChannel:
         self._index = index
         self._credit = window_bytes
 
-    @property
-    def has_credit(self) -> bool:
+    def has_credit(self, port: int) -> bool:  # noqa: ARG002 (it has a port of its own)
         """Whether rows may be sent now."""
         return self._credit > 0
 

@@ -5,13 +5,15 @@ Every ordered pair of workers has one stream connection; data flows one way on i
     length u32 | kind u8 | port u16 | sequence u32 | payload
 
 with the payload's length in `length`. Rows, watermarks and barriers of one channel share the stream, so their order is
-kept. Sequence numbers count from 0 per connection; a gap ends the attempt. A sender may send while its credit is above
-zero; the receiver gives credit back when a frame has been processed, so unprocessed bytes per channel stay below the
-window plus one frame. A connection begins with a token that only the coordinator and its workers know.
+kept. Sequence numbers count from 0 per connection; a gap ends the attempt. A sender may send rows to a port while its
+credit for that port is above zero; the receiver gives credit back when a frame has been processed, so unprocessed bytes
+per channel and port stay below the window plus one frame. Credit is counted by port because a port may have to send to
+another one before it can go on: with one count for all, two workers could wait for each other for ever. A connection begins with a token that only the coordinator and its workers know.
 """
 
 from __future__ import annotations
 
+import functools
 import hmac
 import selectors
 import socket
@@ -46,20 +48,20 @@ class Outgoing:
     def __init__(self, sock: socket.socket, peer: int, window: int) -> None:
         self.socket = sock
         self.peer = peer
-        self._credit = window
+        self._window = window
+        self._used: dict[int, int] = {}
         self._lock = threading.Lock()
         self._sequence = 0
         self.buffer = bytearray()
 
-    @property
-    def has_credit(self) -> bool:
-        """Whether rows may be sent now."""
-        return self._credit > 0
+    def has_credit(self, port: int) -> bool:
+        """Whether rows may be sent to a port now."""
+        return self._used.get(port, 0) < self._window
 
-    def grant(self, size: int) -> None:
+    def grant(self, port: int, size: int) -> None:
         """Take credit back from the receiver."""
         with self._lock:
-            self._credit += size
+            self._used[port] = self._used.get(port, 0) - size
 
     def send(self, kind: Kind, port: int, payload: bytes | memoryview) -> None:
         """Send one frame. Raises `WorkerLostError` when the peer is gone."""
@@ -67,7 +69,7 @@ class Outgoing:
             raise ProtocolError(f"an exchange frame of {len(payload)} bytes is over the limit of {PAYLOAD_BYTES_MAX}")
         if kind is Kind.ROWS:
             with self._lock:
-                self._credit -= len(payload)
+                self._used[port] = self._used.get(port, 0) + len(payload)
         header = HEADER.pack(len(payload), kind, port, self._sequence)
         self._sequence += 1
         try:
@@ -87,11 +89,11 @@ class Incoming:
         self._sequence = 0
         self._lock = threading.Lock()
 
-    def give(self, size: int) -> None:
-        """Give credit back after a frame of `size` bytes has been processed."""
+    def give(self, port: int, size: int) -> None:
+        """Give credit back after a frame of `size` bytes has been processed by a port."""
         with self._lock:
             try:
-                self.socket.sendall(HEADER.pack(4, Kind.CREDIT, 0, 0) + struct.pack("<I", size))
+                self.socket.sendall(HEADER.pack(4, Kind.CREDIT, port, 0) + struct.pack("<I", size))
             except OSError:
                 return  # the reader of this connection reports the loss
 
@@ -199,7 +201,8 @@ class Exchange:
         size = HEADER.size + 4
         whole = len(channel.buffer) // size * size
         for start in range(0, whole, size):
-            channel.grant(struct.unpack_from("<I", channel.buffer, start + HEADER.size)[0])
+            _, _, port, _ = HEADER.unpack_from(channel.buffer, start)
+            channel.grant(port, struct.unpack_from("<I", channel.buffer, start + HEADER.size)[0])
         del channel.buffer[:whole]
         if whole:
             self._deliver(channel.peer, Kind.CREDIT, 0, b"", _nothing)
@@ -216,7 +219,7 @@ class Exchange:
         if channel.peer is None and not self._greet(channel):
             return
         for kind, port, payload in channel.frames():
-            self._deliver(int(channel.peer or 0), kind, port, payload, channel.give)
+            self._deliver(int(channel.peer or 0), kind, port, payload, functools.partial(channel.give, port))
 
     def _greet(self, channel: Incoming) -> bool:
         if len(channel.buffer) < HELLO.size:

@@ -131,9 +131,8 @@ class UnionInput:
 class LocalChannel(Protocol):
     """The channel from a worker to its own port, without serialisation."""
 
-    @property
-    def has_credit(self) -> bool:
-        """Whether rows may be sent now."""
+    def has_credit(self, port: int) -> bool:
+        """Whether rows may be sent to a port now."""
 
     def put(self, kind: Kind, item: pl.DataFrame | bytes) -> None:
         """Append one element."""
@@ -158,7 +157,7 @@ class ExchangeStep:
     @property
     def has_credit(self) -> bool:
         """Whether every channel may take rows."""
-        return all(channel.has_credit for channel in self._channels)
+        return all(channel.has_credit(self._port) for channel in self._channels)
 
     def rows(self, frame: pl.DataFrame) -> None:
         """Send partial rows to their owners."""
