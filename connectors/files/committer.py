@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ...engine.ports.sink import CommitOutcome, Fence, LedgerEntry, Permit, SinkContext
 from .names import Names
-from .visible import HiddenFile, unavailable
+from .visible import HiddenFile, sync, unavailable
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,13 @@ class FilesCommitter:
         """Read the newest epoch of each subtask off the names in the folder."""
         try:
             newest = self._names.newest(entry.name for entry in self._folder.iterdir())
+            # A name that a dying process has just given may not be durable yet; what counts as committed has to be.
+            sync(self._folder)
         except OSError as error:
             raise unavailable(self._uid, self._folder, error) from error
         return {fence.subtask: newest.get(fence.subtask) for fence in fences}
 
-    def commit(self, fence: Fence, permit: Permit, batches: Iterable[pa.RecordBatch]) -> CommitOutcome:  # noqa: ARG002
+    def commit(self, _fence: Fence, permit: Permit, batches: Iterable[pa.RecordBatch]) -> CommitOutcome:
         """Write one file and show it under its name; an error means that it is not there, or there as a whole."""
         file = HiddenFile(self._uid, self._folder, self._names.of(permit))
         try:

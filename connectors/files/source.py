@@ -36,8 +36,8 @@ class FileSource:
     `path` is a file, a folder (its .jsonl, .ndjson, .json and .txt files) or a pattern such as `data/*.jsonl`.
     Every line that is not empty is one record for `format`. A file is read up to the size it had when the job first
     saw it, so a job over files finishes by itself; a file should be whole before it appears there, and must not change
-    afterwards. Files that appear later are found by the next start. `event_time` defaults to the file's time of change.
-    Lines of one file keep their order.
+    afterwards. Files that appear later are found by the next start, as long as the job has not finished. `event_time`
+    defaults to the file's time of change. Lines of one file keep their order.
     """
 
     kind = "files"

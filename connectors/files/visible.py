@@ -49,7 +49,7 @@ class HiddenFile:
             self._stream.flush()
             os.fsync(self._stream.fileno())
             _take(self._path, self._folder / self._name)
-            _sync(self._folder)
+            sync(self._folder)
         except OSError as error:
             raise unavailable(self._uid, self._folder, error) from error
         finally:
@@ -78,7 +78,8 @@ def _take(hidden: Path, name: Path) -> None:
         hidden.replace(name)
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -235,3 +235,13 @@ def test_wrong_settings_are_refused(folder: Path) -> None:
         tg.FilesSink(folder, delivery="exactly_once")
     with pytest.raises(JobInvalidError, match="folder is empty"):
         tg.FilesSink("")
+
+
+def test_what_counts_as_committed_is_durable(
+    folder: Path, committer: SinkCommitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(committer, 0, 1)
+    fences = committer.fence([0])
+    monkeypatch.setattr(os, "fsync", failing(errno.EIO))
+    with pytest.raises(SinkUnavailableError, match=str(folder)):
+        committer.last_committed(fences)
