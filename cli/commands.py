@@ -190,5 +190,6 @@ def rebuild(job: str, storage: str | None, *, as_json: bool) -> int:
 def demo(folder: Path | None) -> int:
     """Run a windowed job, kill a worker on the way, and check that the output is exact."""
     from ..demo import run_demo  # noqa: PLC0415 (loads everything)
+    from .telling import teller  # noqa: PLC0415 (likewise)
 
-    return run_demo(None if folder is None else Path(folder), click.echo)
+    return run_demo(folder, teller())

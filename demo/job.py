@@ -7,7 +7,7 @@ import os
 import polars as pl
 import tidegate as tg
 
-folder = os.environ["DEMO_FOLDER"]
+folder = os.environ.get("DEMO_FOLDER", "tidegate-demo")
 job = tg.Job("demo", storage=f"{folder}/checkpoints")
 
 orders = tg.FileSource(

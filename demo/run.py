@@ -1,10 +1,12 @@
-"""Plays the demo: starts the job, kills a worker with -9 on the way, and shows that nothing is lost or doubled."""
+"""Plays the demo: starts the job, kills a worker with -9 on the way, and shows that nothing is lost or doubled.
+
+What it tells is plain text: steps begin with a number, lines of the job's log with `   | `, commands with `   $ `.
+"""
 
 from __future__ import annotations
 
-import os
-import re
-import signal
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,118 +15,103 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from ..engine.errors import TidegateError
+from ..engine.errors import JobInvalidError
 from .check import differences, expected, output
 from .orders import write_orders
+from .process import JOB, DemoJob
 
 FILES: Final = 4
 ROWS_PER_FILE: Final = 500_000
-STEP_TIMEOUT_S: Final = 60.0
+RUN_TIMEOUT_S: Final = 120.0
+SQL_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.05
-STARTED: Final = re.compile(r"worker (\d+) started pid=(\d+)")
-SHOWN: Final = re.compile(r"recover|killed|failed|running|stopped|finished|pending|started")
-QUERY: Final = "select epoch, phase, trigger, attempt, rows, bytes from checkpoints order by epoch desc limit 5"
-STATE: Final = """
-select country, count(*) as windows, sum(net) as net
-from state('revenue', epoch => {epoch}) group by 1 order by 1 limit 5
-""".strip()
+LOG_LINES: Final = 20
+"""Last lines of the log that are told when the job failed."""
+CHECKPOINTS: Final = "select epoch, phase, attempt, state_rows, output_rows from checkpoints order by 1 desc limit 5"
+STATE: Final = (
+    "select country, count(*) as open_windows, sum(net) as net from state('revenue', epoch => {epoch}) "
+    "group by all order by country limit 5"
+)
 
 Echo = Callable[[str], None]
 
 
 def run_demo(folder: Path | None, echo: Echo) -> int:
-    """Play the demo in `folder` (default: a new temporary one, which is kept) and return the exit code."""
-    place = folder or Path(tempfile.mkdtemp(prefix="tidegate-demo-"))
-    if (place / "checkpoints").exists() or (place / "revenue").exists():
-        raise TidegateError(f"folder {place} holds an earlier demo", hint="remove it, or give another --folder")
+    """Play the demo in `folder` (default: a new temporary one) and return the exit code.
+
+    Raises `JobInvalidError` for a folder that holds an earlier demo. The orders are removed again from a temporary
+    folder; everything else stays, to be looked at.
+    """
+    place = Path(tempfile.mkdtemp(prefix="tidegate-demo-")) if folder is None else folder
+    if any((place / name).exists() for name in ("orders", "checkpoints", "revenue")):
+        raise JobInvalidError(f"folder {place} holds an earlier demo", hint="remove it, or give another --folder")
     began = time.monotonic()
     rows = write_orders(place / "orders", FILES, ROWS_PER_FILE)
-    echo(f"1. {rows:,} generated orders in {FILES} files below {place / 'orders'}")
-    echo("2. the job: revenue per country, customer and 10 s of event time, two workers, a checkpoint every 250 ms")
-    code, epoch = _run_and_kill(place, echo)
-    if code != 0:
-        echo(f"the job ended with exit code {code}; its log is {place / 'log'}")
+    echo(f"1. {rows:,} orders in {FILES} files, generated in {place / 'orders'}")
+    echo("2. The job: revenue per country, customer and 10 s of event time; two workers, exactly-once")
+    epoch = _run_and_hurt(place, echo)
+    if epoch is None:
         return 1
-    want, have = expected(place / "orders"), output(place / "revenue")
-    missing, more = differences(want, have)
-    echo(f"4. plain Polars over the same orders: {want.height:,} rows; the job wrote {have.height:,}")
-    echo(f"   missing {missing}, doubled or wrong {more}")
-    if missing or more:
+    if not _check(place, echo):
         return 1
-    echo("5. what the job knew, in SQL:")
-    _sql(place, QUERY, echo)
-    if epoch:
-        _sql(place, STATE.format(epoch=epoch), echo)
-    echo(f"done in {time.monotonic() - began:.0f} s. Next:")
-    echo(f"   look at the job file     {Path(__file__).parent / 'job.py'}")
-    echo(f"   ask something else       tidegate sql demo 'from source_offsets' --storage {place / 'checkpoints'}")
-    echo("   your own job on Kafka    the ten lines at the top of the README")
+    echo("5. What the job knows, in SQL")
+    if not all(_sql(place, query, echo) for query in (CHECKPOINTS, STATE.format(epoch=epoch))):
+        return 1
+    echo(f"6. Done in {time.monotonic() - began:.0f} s. What to do next")
+    echo(f"   read the job file             {JOB}")
+    echo(f"   look at the output            {place / 'revenue'}")
+    echo(f"   ask something else            {_sql_command(place, 'from source_offsets')}")
+    echo("   write a job of your own       job.py, then: tidegate run job.py --workers 2")
+    if folder is None:
+        shutil.rmtree(place / "orders")
+        echo(f"   remove what is left           rm -r {place}")
     return 0
 
 
-def _run_and_kill(place: Path, echo: Echo) -> tuple[int, int]:
-    """Run the job and kill a worker after the first output; return the exit code and the epoch of the kill."""
-    log = place / "log"
-    options = (
-        "--workers",
-        "2",
-        "--checkpoint-interval",
-        "250ms",
-        "--storage",
-        str(place / "checkpoints"),
-        "--retain",
-        "50",
-    )
-    command = [sys.executable, "-m", "tidegate", "run", str(Path(__file__).parent / "job.py"), *options]
-    with log.open("wb") as stream:
-        process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
-            command,
-            env={**os.environ, "DEMO_FOLDER": str(place)},
-            stdout=stream,
-            stderr=stream,
-            stdin=subprocess.DEVNULL,
-        )
-    shown = _Follow(log, echo)
-    deadline = time.monotonic() + STEP_TIMEOUT_S
-    epoch, killed = 0, False
-    while process.poll() is None and time.monotonic() < deadline:
-        shown.more()
-        epochs = sorted(int(p.name.split("-")[-2]) for p in (place / "revenue").glob("*.jsonl"))
-        if epochs and not killed and (pids := STARTED.findall(log.read_text())):
-            os.kill(int(pids[-1][1]), signal.SIGKILL)
-            killed, epoch = True, epochs[-1]
-            echo(f"3. epoch {epoch} is committed: kill -9 {pids[-1][1]} (worker {pids[-1][0]})")
-        time.sleep(POLL_S)
-    if process.poll() is None:
-        process.kill()
-    shown.more()
-    if not killed:
-        echo("   the job was over before a worker could be killed")
-        return 1, 0
-    return process.wait(STEP_TIMEOUT_S), epoch
+def _run_and_hurt(place: Path, echo: Echo) -> int | None:
+    """Run the job, kill a worker after the first output, and return the epoch of the kill; None if all went wrong."""
+    job = DemoJob(place)
+    until = time.monotonic() + RUN_TIMEOUT_S
+    epoch = 0
+    try:
+        while job.exit_code is None and time.monotonic() < until:
+            _tell(job, echo)
+            if not epoch and (visible := job.visible_epoch()) and (killed := job.kill_worker()):
+                epoch = visible
+                echo(f"3. Output up to epoch {epoch} is visible. Now: kill -9 {killed[1]} (worker {killed[0]})")
+            time.sleep(POLL_S)
+        _tell(job, echo)
+    finally:
+        job.end()
+    if epoch and job.exit_code == 0:
+        return epoch
+    echo(f"The job ended with exit code {job.exit_code}, and {'after' if epoch else 'before'} a worker was killed.")
+    for line in job.log.read_text(errors="replace").splitlines()[-LOG_LINES:]:
+        echo(f"   | {line}")
+    return None
 
 
-class _Follow:
-    """Shows the telling lines of a log as it grows."""
-
-    def __init__(self, log: Path, echo: Echo) -> None:
-        self._log = log
-        self._echo = echo
-        self._seen = 0
-
-    def more(self) -> None:
-        """Show what came since the last call."""
-        lines = self._log.read_text(errors="replace").splitlines(keepends=True)
-        whole = [line.rstrip() for line in lines if line.endswith("\n")]
-        for line in whole[self._seen :]:
-            if SHOWN.search(line):
-                self._echo(f"   | {line}")
-        self._seen = len(whole)
+def _tell(job: DemoJob, echo: Echo) -> None:
+    for line in job.news():
+        echo(f"   | {line}")
 
 
-def _sql(place: Path, query: str, echo: Echo) -> None:
-    echo(f'   tidegate sql demo "{query}"')
+def _check(place: Path, echo: Echo) -> bool:
+    want, have = expected(place / "orders"), output(place / "revenue")
+    missing, more = differences(want, have)
+    echo(f"4. Plain Polars over the same orders finds {want.height:,} rows; the job wrote {have.height:,}")
+    echo(f"   missing: {missing:,}   doubled or wrong: {more:,}")
+    return not missing and not more
+
+
+def _sql_command(place: Path, query: str) -> str:
+    return f'tidegate sql demo "{query}" --storage {shlex.quote(str(place / "checkpoints"))}'
+
+
+def _sql(place: Path, query: str, echo: Echo) -> bool:
+    echo(f"   $ {_sql_command(place, query)}")
     command = [sys.executable, "-m", "tidegate", "sql", "demo", query, "--storage", str(place / "checkpoints")]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=STEP_TIMEOUT_S, check=False)  # noqa: S603
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=SQL_TIMEOUT_S, check=False)  # noqa: S603 (our own program)
     for line in (answer.stdout or answer.stderr).splitlines():
         echo(f"   {line}")
+    return answer.returncode == 0

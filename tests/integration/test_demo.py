@@ -15,7 +15,7 @@ def test_the_demo_kills_a_worker_and_ends_with_exact_output(tmp_path: Path) -> N
     text = "\n".join(told)
     assert "kill -9" in text
     assert "recovering from checkpoint" in text
-    assert "missing 0, doubled or wrong 0" in text
+    assert "missing: 0   doubled or wrong: 0" in text
     assert "finished" in text
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-FOLDERS: Final = ("benchmarks", "cli", "connectors", "engine", "examples", "state", "tests")
+FOLDERS: Final = ("benchmarks", "cli", "connectors", "demo", "engine", "examples", "state", "tests")
 
 
 @dataclass(frozen=True)
