@@ -36,7 +36,7 @@ def check_drained(manifest: Manifest, exact: Iterable[str]) -> None:
     for uid in sorted({c.sink_uid for c in manifest.committables} - set(exact)):
         raise JobInvalidError(
             f"sink '{uid}' is at-least-once now, but exactly-once output up to epoch {manifest.epoch} is pending",
-            hint="run the job once more as exactly-once and stop it, which commits that output; then change the delivery",
+            hint="run the job as exactly-once once more and stop it, which commits that output; then change it",
         )
 
 

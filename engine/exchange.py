@@ -8,7 +8,8 @@ with the payload's length in `length`. Rows, watermarks and barriers of one chan
 kept. Sequence numbers count from 0 per connection; a gap ends the attempt. A sender may send rows to a port while its
 credit for that port is above zero; the receiver gives credit back when a frame has been processed, so unprocessed bytes
 per channel and port stay below the window plus one frame. Credit is counted by port because a port may have to send to
-another one before it can go on: with one count for all, two workers could wait for each other for ever. A connection begins with a token that only the coordinator and its workers know.
+another one before it can go on: with one count for all, two workers could wait for each other for ever. A connection
+begins with a token that only the coordinator and its workers know.
 """
 
 from __future__ import annotations

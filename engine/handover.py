@@ -39,6 +39,8 @@ class Handover:
         """Take the runs of a keyed operator."""
         if self._parts is not None:
             self._parts.states[uid] = runs
+            # As of the barrier: the other parts may take their time, and this operator goes on meanwhile.
+            self._parts.watermarks[uid] = self.flow.windows[uid].floor
             self._parts.count("late", self.flow.windows[uid].late)
             self.one_more()
 
@@ -62,7 +64,5 @@ class Handover:
             return
         parts.handed += 1
         if parts.complete:
-            ports = zip(self.flow.windows, self.flow.ports, strict=True)
-            parts.watermarks = {uid: port.watermark for uid, port in ports}
             self._parts = None
             self._submit(parts)
