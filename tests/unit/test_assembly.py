@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-
 from tidegate.engine.assembly import (
     Books,
     check_drained,
