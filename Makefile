@@ -47,8 +47,8 @@ format: $(READY) ## put all files into the common form
 	$(BIN)/ruff format
 
 .PHONY: docs
-docs: $(READY) ## bring the generated diagrams of docs/protocol.md up to date
-	$(BIN)/python -m tests.tidy.diagrams
+docs: $(READY) ## bring the generated parts of docs/ up to date
+	$(BIN)/python -m tests.tidy.generated
 
 .PHONY: wheel
 wheel: $(READY) ## build the wheel and run the fast tests against it in a clean environment
