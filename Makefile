@@ -59,11 +59,11 @@ services: $(READY) ## download what the test servers need (Maven, Go)
 	$(BIN)/python -m tests.services.downloads
 
 .PHONY: broker
-broker: services ## run a Kafka broker on 127.0.0.1:9092 until Ctrl-C
+broker: $(READY) ## run a Kafka broker on 127.0.0.1:9092 until Ctrl-C
 	$(BIN)/python -m tests.services.kafka --port 9092 --folder .cache/broker
 
 .PHONY: s3
-s3: services ## run an S3-compatible server on 127.0.0.1:9000 until Ctrl-C
+s3: $(READY) ## run an S3-compatible server on 127.0.0.1:9000 until Ctrl-C
 	$(BIN)/python -m tests.services.s3 --port 9000 --folder .cache/s3
 
 .PHONY: lock
