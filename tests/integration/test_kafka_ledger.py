@@ -6,15 +6,15 @@ import threading
 
 import pyarrow as pa
 import pytest
-from confluent_kafka import Producer
-from services.kafka import KafkaBroker
-from services.processes import wait_until
-from services.topics import Topics
-
 import tidegate as tg
+from confluent_kafka import Producer
 from tidegate.connectors.kafka.committer import KafkaCommitter
 from tidegate.engine.errors import FencedError, LedgerMismatchError, ProtocolError, SinkUnavailableError
 from tidegate.engine.ports.sink import CommitOutcome, LedgerEntry, Permit, SinkContext
+
+from services.kafka import KafkaBroker
+from services.processes import wait_until
+from services.topics import Topics
 
 UID = "0123456789abcdef"
 WARM = b"warm"
