@@ -106,7 +106,7 @@ class Scene:
         if self.kind == "map":
             return len(self.feeder.rows) + PARTITIONS
         frame = self.feeder.frame().filter(pl.col("amount") > 0)
-        return frame.select(pl.struct("key", pl.col("ts") // 10_000).n_unique()).item()
+        return int(frame.select(pl.struct("key", pl.col("ts") // 10_000).n_unique()).item())
 
     def read(self) -> pl.DataFrame:
         """Everything that a read_committed reader sees."""

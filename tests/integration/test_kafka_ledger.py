@@ -8,9 +8,8 @@ import pyarrow as pa
 import pytest
 import tidegate as tg
 from confluent_kafka import Producer
-from tidegate.connectors.kafka.committer import KafkaCommitter
 from tidegate.engine.errors import FencedError, LedgerMismatchError, ProtocolError, SinkUnavailableError
-from tidegate.engine.ports.sink import CommitOutcome, LedgerEntry, Permit, SinkContext
+from tidegate.engine.ports.sink import CommitOutcome, LedgerEntry, Permit, SinkCommitter, SinkContext
 
 from services.kafka import KafkaBroker
 from services.processes import wait_until
@@ -53,7 +52,7 @@ class Committers:
         """What a read_committed reader sees of the tests' own records."""
         return [value for value in topics.read(self.topic)["value"].to_list() if value != WARM]
 
-    def one(self, attempt: int = 1) -> KafkaCommitter:
+    def one(self, attempt: int = 1) -> SinkCommitter:
         """Open a committer, as a worker does."""
         context = SinkContext(self.job, UID, "out", attempt, 2, self.target)
         return self.sink.open_committer(context)
