@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import queue
 import socket
@@ -41,9 +42,9 @@ class Background:
             try:
                 result = work()
             except Exception as error:  # noqa: BLE001 (handed over to the main loop, which decides)
-                self._results.put(lambda error=error: failed(error))  # type: ignore[misc]
+                self._results.put(functools.partial(failed, error))
             else:
-                self._results.put(lambda: then(result))
+                self._results.put(functools.partial(then, result))
             self.wake()
 
         self._lanes[lane].submit(job)

@@ -6,9 +6,10 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import logs
 from .attempt import Attempt
@@ -74,7 +75,7 @@ def run_job(job: Job, settings: Settings, reporter: Reporter | None = None) -> R
     )
     run = _Run(context, lock)
     try:
-        with _signals(run.request_stop):
+        with _StopSignals(run.request_stop):
             return run.until_end()
     finally:
         background.close(wait=True)
@@ -147,13 +148,13 @@ class _Run:
                 log.warning("no sign of life could be written: %s", error)
 
 
-class _signals:  # noqa: N801 (used as a context manager)
+class _StopSignals:
     """Turns the first SIGINT or SIGTERM into a stop request and the second one into `KeyboardInterrupt`."""
 
-    def __init__(self, request_stop: object) -> None:
+    def __init__(self, request_stop: Callable[[], None]) -> None:
         self._request_stop = request_stop
         self._seen = False
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -162,12 +163,11 @@ class _signals:  # noqa: N801 (used as a context manager)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if self._seen:
             raise KeyboardInterrupt
         self._seen = True
         log.info("stopping with a final checkpoint; once more stops at once")
-        if callable(self._request_stop):
-            self._request_stop()
+        self._request_stop()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from . import assembly
 from .background import Background
 from .graph import Graph
-from .ports.source import Split, SplitEnumerator
+from .ports.source import Position, Split, SplitEnumerator
 from .protocol.manifest import Manifest, SplitPosition
 
 log = logging.getLogger(__name__)
@@ -92,9 +93,9 @@ class Sources:
             self._looking.add(uid)
             self._background.run(
                 "sources",
-                lambda uid=uid: self._discover(uid),  # type: ignore[misc]
-                lambda found, uid=uid: self._found(uid, found),  # type: ignore[misc]
-                lambda error, uid=uid: self._not_found(uid, error),  # type: ignore[misc]
+                functools.partial(self._discover, uid),
+                functools.partial(self._found, uid),
+                functools.partial(self._not_found, uid),
             )
 
     def _found(self, uid: str, found: Sequence[Split]) -> None:
@@ -109,7 +110,10 @@ class Sources:
         """Report committed positions for lag tools, in the background; never used to restore."""
         for uid in self._nodes:
             positions = {s.split_id: s.position for s in manifest.splits if s.source_uid == uid}
-            self._background.try_run("sources", lambda uid=uid, p=positions: self._enumerator(uid).report(p))  # type: ignore[misc]
+            self._background.try_run("sources", functools.partial(self._report, uid, positions))
+
+    def _report(self, uid: str, positions: Mapping[str, Position]) -> None:
+        self._enumerator(uid).report(positions)
 
     def close(self) -> None:
         """Release all enumerators."""

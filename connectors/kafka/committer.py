@@ -35,7 +35,13 @@ FLUSH_TIMEOUT_S: Final = 60.0
 COMMIT_TIMEOUT_S: Final = 20.0
 ABORT_TIMEOUT_S: Final = 10.0
 PARALLEL_FENCES_MAX: Final = 16
-FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED})  # noqa: SLF001
+FENCED: Final = frozenset(
+    {
+        KafkaError._FENCED,  # noqa: SLF001 (its public name)
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.PRODUCER_FENCED,
+    }
+)
 NEVER: Final = frozenset(
     {
         KafkaError.MSG_SIZE_TOO_LARGE,
