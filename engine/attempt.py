@@ -52,6 +52,7 @@ class Attempt:
         self._supervision = Supervision(self._f)
         self._checkpointing: Checkpointing | None = None
         self._aftermath: Aftermath | None = None
+        self._noted = 0
 
     def request_stop(self) -> None:
         """Ask for a final checkpoint and the end."""
@@ -111,11 +112,12 @@ class Attempt:
                 self._f.end("stopped")
             return
         self._f.sources.look(now)
-        decided = self._f.decided
         self._checkpointing.tick(now)
         if self._checkpointing.final_decided:
             self._aftermath.close(now)
-        if self._f.decided != decided:
+        if self._f.decided != self._noted:
+            # Epochs without output are committed as soon as they are decided.
+            self._noted = self._f.decided
             self._aftermath.decided()
 
     def _hear(self, worker: WorkerProcess) -> None:

@@ -18,7 +18,7 @@ class JobProcess:
 
     def __init__(self, job: str, environment: dict[str, str], log: Path, *options: str) -> None:
         self._command = [sys.executable, "-m", "tidegate", "run", str(JOBS / f"{job}_job.py"), *options]
-        self._environment = {**os.environ, **environment}
+        self._environment = environment
         self._log = log
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -26,7 +26,11 @@ class JobProcess:
         """Start the coordinator, which starts its workers."""
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self._command, *more], env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [*self._command, *more],
+                env={**os.environ, **self._environment},
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
             )
 
     @property

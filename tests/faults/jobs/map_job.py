@@ -15,7 +15,13 @@ lines = tg.KafkaSource(
     job.read(lines, uid="lines")
     .with_columns(value=pl.lit("Processed: ") + pl.col("value"))
     .write(
-        tg.KafkaSink(os.environ["OUT"], bootstrap=os.environ["BROKER"], key="key", format=tg.Text(column="value")),
+        tg.KafkaSink(
+            os.environ["OUT"],
+            bootstrap=os.environ["BROKER"],
+            key="key",
+            format=tg.Text(column="value"),
+            transaction_timeout=os.environ.get("TRANSACTION_TIMEOUT", "60s"),
+        ),
         uid="out",
     )
 )

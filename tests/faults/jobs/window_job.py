@@ -23,5 +23,14 @@ orders = tg.KafkaSource(
     .window(tg.tumbling("10s"))
     .agg(n=tg.count(), total=tg.sum("cents"), uid="totals")
     .select("key", "n", "total", start=pl.col("window_start").dt.epoch("ms"))
-    .write(tg.KafkaSink(os.environ["OUT"], bootstrap=os.environ["BROKER"], key="key", format=tg.Json()), uid="out")
+    .write(
+        tg.KafkaSink(
+            os.environ["OUT"],
+            bootstrap=os.environ["BROKER"],
+            key="key",
+            format=tg.Json(),
+            transaction_timeout=os.environ.get("TRANSACTION_TIMEOUT", "60s"),
+        ),
+        uid="out",
+    )
 )

@@ -1,0 +1,45 @@
+"""A job that writes nothing for a while keeps its storage tidy all the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from services.kafka import KafkaBroker
+from services.processes import wait_until
+from services.topics import Topics
+
+EXAMPLE: Final = Path(__file__).resolve().parents[2] / "examples" / "processed_map.py"
+TIMEOUT_S: Final = 60.0
+RETAIN: Final = 3
+
+
+def test_checkpoints_without_output_retire_like_others(kafka: KafkaBroker, topics: Topics, tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "BOOTSTRAP": kafka.bootstrap,
+        "INPUT": topics.create("in"),
+        "OUTPUT": topics.create("out"),
+    }
+    command = [sys.executable, "-m", "tidegate", "run", str(EXAMPLE), "--storage", str(tmp_path)]
+    options = ["--checkpoint-interval", "50ms", "--retain", str(RETAIN)]
+    with (tmp_path / "log").open("wb") as log:
+        job = subprocess.Popen([*command, *options], env=environment, stdout=log, stderr=log)
+    checkpoints = tmp_path / "processed-map" / "checkpoints"
+
+    def epochs() -> list[int]:
+        return sorted(int(path.stem) for path in checkpoints.glob("*.json"))
+
+    try:
+        wait_until("60 epochs", lambda: bool(epochs()) and epochs()[-1] >= 60, TIMEOUT_S)
+        # The newest ones, up to a round of ten that waits to be retired, and manifest 0, which stays for ever.
+        wait_until("old checkpoints to retire", lambda: len(epochs()) <= RETAIN + 12, TIMEOUT_S)
+        assert epochs()[0] == 0
+    finally:
+        job.send_signal(signal.SIGINT)
+        code = job.wait(TIMEOUT_S)
+    assert code == 0, (tmp_path / "log").read_text()
