@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from confluent_kafka import Message
 
 HEADERS: Final = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 
@@ -58,27 +56,12 @@ class RawBatch:
 class BatchConsumer(Protocol):
     """Consumes batches from a confluent-kafka consumer. Used by one thread."""
 
-    def add(self, places: Iterable[tuple[str, int]]) -> None:
-        """Prepare for these (topic, partition); to be called before they are assigned to the consumer."""
-
     def poll(self, rows_max: int, timeout_s: float) -> RawBatch:
         """Return what is there after at most `timeout_s`, or as soon as there are `rows_max`; perhaps no records.
 
-        Serves the client's callbacks.
+        Serves the client's callbacks, and raises `KafkaException` when one of them failed. Errors of the client as a
+        whole, and of topics that it cannot find or read, go to its `error_cb` alone.
         """
 
     def close(self) -> None:
         """Release what belongs to this object, before the consumer is closed; may be called twice."""
-
-
-def event_of(message: Message) -> Event:
-    """Return an event for a message with an error."""
-    error, partition, offset = message.error(), message.partition(), message.offset()
-    assert error is not None
-    return Event(
-        message.topic() or "",
-        -1 if partition is None else partition,
-        error.code(),
-        error.str(),
-        -1 if offset is None else offset,
-    )

@@ -4,23 +4,21 @@ The batch call gives an array of message pointers. One gather copies the message
 Arrow binary views over the memory in which librdkafka received them, one cast copies all of them out, and one call
 gives the messages back. Headers are the exception: librdkafka hands them out one by one.
 
-Records come through a queue of our own, to which the partitions are forwarded before they are assigned. The consumer's
-main queue stays with confluent-kafka, because callbacks run there (see `librdkafka`).
+The client's callbacks run inside the batch call (see `callbacks`).
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections import deque
-from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from confluent_kafka import Consumer
 
-from .batches import HEADERS, Event, RawBatch, event_of
+from .batches import HEADERS, Event, RawBatch
+from .callbacks import Callbacks
 from .librdkafka import library, quick_library, text_of_code
 from .memory import U64, binary, structures
 
@@ -36,21 +34,18 @@ MESSAGE: Final = np.dtype(
 NO_TIMESTAMP: Final = -1
 CHECKED: Final = 8
 """Messages per batch, spread over it, whose timestamps are compared with what librdkafka's own call says."""
-MAIN_QUEUE_EVENTS_MAX: Final = 100
-"""Events of the main queue that are served per batch; what is left waits for the next one."""
 
 
 class NativeConsumer:
     """A `BatchConsumer` over rd_kafka_consume_batch_queue."""
 
     def __init__(
-        self, consumer: Consumer, handle: int, rows_max: int, *, keys: bool, timestamps: bool, headers: bool
+        self, handle: int, callbacks: Callbacks, rows_max: int, *, keys: bool, timestamps: bool, headers: bool
     ) -> None:
-        self._consumer = consumer
-        self._handle = handle
+        self._callbacks = callbacks
         self._lib = library()
         self._quick = quick_library()
-        self._queue = self._lib.rd_kafka_queue_new(handle)
+        self._queue = self._lib.rd_kafka_queue_get_consumer(handle)
         self._pointers = np.zeros(rows_max, np.uint64)
         self._keys = keys
         self._timestamps = timestamps
@@ -60,46 +55,25 @@ class NativeConsumer:
         self._give_back = _bulk_destroy() or self._give_back_each
         self._known_layout = True
 
-    def add(self, places: Iterable[tuple[str, int]]) -> None:
-        """Have the records of these partitions in our queue; before they are assigned."""
-        for topic, partition in places:
-            queue = self._lib.rd_kafka_queue_get_partition(self._handle, topic.encode(), partition)
-            if not queue:
-                raise RuntimeError(f"librdkafka has no queue for topic '{topic}' partition {partition}")
-            self._lib.rd_kafka_queue_forward(queue, self._queue)
-            self._lib.rd_kafka_queue_destroy(queue)
-
     def poll(self, rows_max: int, timeout_s: float) -> RawBatch:
-        """Gather records until the batch is full or the time has passed; the main queue's events come along."""
-        served = self._serve_main_queue()
-        count = self._lib.rd_kafka_consume_batch_queue(
-            self._queue, int(timeout_s * 1000), self._pointers.ctypes.data, min(rows_max, len(self._pointers))
-        )
-        pointers = self._pointers[: max(count, 0)].copy()
+        """Gather records until the batch is full or the time has passed."""
+        count = 0
         try:
-            return self._batch(pointers, served)
-        finally:
-            if len(pointers):
-                self._give_back(pointers)
-
-    def _serve_main_queue(self) -> list[Event]:
-        events: list[Event] = []
-        for _ in range(MAIN_QUEUE_EVENTS_MAX):
-            message = self._consumer.poll(0)
-            if message is None:
-                break
-            if message.error() is None:
-                raise RuntimeError(
-                    f"a record of topic '{message.topic()}' partition {message.partition()} came past its own queue"
+            with self._callbacks.allowed():
+                count = self._lib.rd_kafka_consume_batch_queue(
+                    self._queue, int(timeout_s * 1000), self._pointers.ctypes.data, min(rows_max, len(self._pointers))
                 )
-            events.append(event_of(message))
-        return events
+            return self._batch(self._pointers[: max(count, 0)])
+        finally:
+            if count > 0:
+                self._give_back(self._pointers[:count])
 
-    def _batch(self, pointers: U64, events: list[Event]) -> RawBatch:
+    def _batch(self, pointers: U64) -> RawBatch:
         messages = structures(pointers, MESSAGE)
+        events: list[Event] = []
         bad = messages["err"] != 0
         if bad.any():
-            events += [self._event(message) for message in messages[bad]]
+            events = [self._event(message) for message in messages[bad]]
             messages, pointers = messages[~bad], pointers[~bad]
         return RawBatch(
             place=self._place_of_each(messages),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
 from confluent_kafka import Consumer, Message
 
-from .batches import HEADERS, RawBatch, event_of
+from .batches import HEADERS, Event, RawBatch
 
 
 class PythonConsumer:
@@ -22,13 +21,10 @@ class PythonConsumer:
         self._headers = headers
         self._index: dict[tuple[str, int], int] = {}
 
-    def add(self, places: Iterable[tuple[str, int]]) -> None:
-        """Nothing to prepare."""
-
     def poll(self, rows_max: int, timeout_s: float) -> RawBatch:
         """Gather records until the batch is full or the time has passed."""
         messages = self._consumer.consume(rows_max, timeout_s)
-        events = [event_of(m) for m in messages if m.error() is not None]
+        events = [_event(m) for m in messages if m.error() is not None]
         if events:
             messages = [m for m in messages if m.error() is None]
         place = [self._index.setdefault(_place(m), len(self._index)) for m in messages]
@@ -45,6 +41,18 @@ class PythonConsumer:
 
     def close(self) -> None:
         """Nothing of its own to release."""
+
+
+def _event(message: Message) -> Event:
+    error, partition, offset = message.error(), message.partition(), message.offset()
+    assert error is not None
+    return Event(
+        message.topic() or "",
+        -1 if partition is None else partition,
+        error.code(),
+        error.str(),
+        -1 if offset is None else offset,
+    )
 
 
 def _place(message: Message) -> tuple[str, int]:

@@ -5,8 +5,8 @@ wheel, not a promise. So nothing here trusts it: the pointer and what it points 
 answers with an error where a wrong pointer would end the process, and they count only if the client's name, which we
 chose, stands there. Where anything is not as expected, the callers fall back to confluent-kafka's own calls.
 
-No call made from here may serve a client's main queue: its callbacks belong to confluent-kafka, which ends the process
-when they run outside one of its own calls.
+Calls that serve a client's queues run its callbacks; those of confluent-kafka end the process unless `callbacks` has
+made room for them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ import sys
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import confluent_kafka
 from confluent_kafka import Consumer, Producer
 
+from ...engine.errors import JobInvalidError
+
+EDGE: Final = "TIDEGATE_KAFKA_EDGE"
+"""Environment variable that picks how records come and go: `native` or `python`; by default native where it works."""
+EDGES: Final = ("native", "python")
 F_COPY: Final = 2
 F_PARTITION: Final = 8
 PARTITION_UA: Final = -1
@@ -59,9 +64,7 @@ _SLOW: Final = {
     "rd_kafka_name": (_P, (_P,)),
     "rd_kafka_produce_batch": (ctypes.c_int, (_P, _I32, ctypes.c_int, _P, ctypes.c_int)),
     "rd_kafka_queue_destroy": (None, (_P,)),
-    "rd_kafka_queue_forward": (None, (_P, _P)),
-    "rd_kafka_queue_get_partition": (_P, (_P, _TEXT, _I32)),
-    "rd_kafka_queue_new": (_P, (_P,)),
+    "rd_kafka_queue_get_consumer": (_P, (_P,)),
     "rd_kafka_topic_destroy": (None, (_P,)),
     "rd_kafka_topic_name": (_TEXT, (_P,)),
     "rd_kafka_topic_new": (_P, (_P, _TEXT, _P)),
@@ -76,7 +79,6 @@ _QUICK: Final = {
     "rd_kafka_message_destroy": (None, (_P,)),
     "rd_kafka_message_headers": (ctypes.c_int, (_P, _P)),
     "rd_kafka_message_timestamp": (_I64, (_P, _P)),
-    "rd_kafka_produceva": (_P, (_P, _P, _SIZE)),
 }
 
 
@@ -112,6 +114,14 @@ def _loaded() -> tuple[ctypes.CDLL, ctypes.PyDLL] | Unavailable:
     return slow, quick
 
 
+def chosen_edge() -> str | None:
+    """Return what the environment asks for. Raises `JobInvalidError` for anything but `native` and `python`."""
+    found = os.environ.get(EDGE) or None
+    if found is not None and found not in EDGES:
+        raise JobInvalidError(f"{EDGE} is {found!r}", hint=f"use one of {', '.join(EDGES)}, or leave it out")
+    return found
+
+
 def available() -> tuple[bool, str]:
     """Tell whether librdkafka can be called directly, and if not, why."""
     found = _loaded()
@@ -128,6 +138,13 @@ def quick_library() -> ctypes.PyDLL:
     return _both()[1]
 
 
+def unchecked(name: str, result: type[Any] | None) -> Any:
+    """Return a quick function of the library whose arguments have to be ctypes objects of the right kind already."""
+    function = ctypes.PyDLL(quick_library()._name)[name]  # noqa: SLF001 (the path it was loaded from)
+    function.restype = result
+    return function
+
+
 def _both() -> tuple[ctypes.CDLL, ctypes.PyDLL]:
     found = _loaded()
     if isinstance(found, Unavailable):
@@ -142,19 +159,19 @@ def handle_of(client: Consumer | Producer, name: str) -> int | None:
     """
     if not available()[0] or not name or type(client).__basicsize__ < object.__basicsize__ + 8:
         return None
-    pointer = _read(id(client) + object.__basicsize__, 8)
+    pointer = read_memory(id(client) + object.__basicsize__, 8)
     address = int.from_bytes(pointer or b"", "little")
-    if not address or address % 8 or _read(address, 8) is None:
+    if not address or address % 8 or read_memory(address, 8) is None:
         return None
     kind, word = (PRODUCER, "producer") if isinstance(client, Producer) else (CONSUMER, "consumer")
     # The name is part of the client's own memory: asking for it computes an address, and reads nothing.
-    stands = _read(library().rd_kafka_name(address), NAME_BYTES_MAX)
+    stands = read_memory(library().rd_kafka_name(address), NAME_BYTES_MAX)
     if stands is None or not stands.startswith(f"{name}#{word}-".encode()):
         return None
     return address if library().rd_kafka_type(address) == kind else None
 
 
-def _read(address: int | None, size: int) -> bytes | None:
+def read_memory(address: int | None, size: int) -> bytes | None:
     """Return bytes of this process's memory, or None where there are none."""
     if not address or not 0 < address < 1 << 47:
         return None

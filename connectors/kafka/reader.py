@@ -88,8 +88,6 @@ class KafkaReader:
         reading = [TopicPartition(t, p, self._places[t, p].next) for t, p in added if not self._places[t, p].done]
         if reading:
             assert self._consumer is not None
-            assert self._batches is not None
-            self._batches.add((place.topic, place.partition) for place in reading)
             try:
                 self._consumer.incremental_assign(reading)
             except KafkaException as error:
@@ -102,10 +100,11 @@ class KafkaReader:
         name = f"tidegate-{secrets.token_hex(6)}"
         group = self._s.group or f"tidegate-{self._context.job}"
         settings = consumer_settings(self._s.bootstrap, group, self._s.client)
-        self._consumer = Consumer({**settings, "client.id": name, "error_cb": self._error})
+        settings |= {"client.id": name, "error_cb": self._error}
+        self._consumer = Consumer(settings)
         self._batches = open_batches(
             self._consumer,
-            name,
+            settings,
             rows_max=BATCH_ROWS_MAX,
             keys=self._need_keys,
             timestamps=self._need_time,
