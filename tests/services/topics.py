@@ -51,8 +51,9 @@ class Topics:
         return name
 
     def create_named(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
-        """Create exactly this topic."""
-        new = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
+        """Create exactly this topic. Records never expire: tests write event times of any day."""
+        settings = {"retention.ms": "-1", **(config or {})}
+        new = NewTopic(name, num_partitions=partitions, replication_factor=1, config=settings)
         self._admin.create_topics([new])[name].result(ADMIN_TIMEOUT_S)
         self._await_partitions(name, partitions)
 
