@@ -6,16 +6,19 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import polars as pl
 import tidegate as tg
 from tidegate.engine.ports.sink import Sink
 from tidegate.testing import MemorySink
 
-from services.topics import Topics
+from services.processes import wait_until
+from services.topics import Topics, end_offsets
 
 _names = itertools.count()
+
+SETTLE_TIMEOUT_S: Final = 30.0
 
 
 class Output(Protocol):
@@ -99,8 +102,14 @@ class KafkaOutput:
         return self.sink()
 
     def rows(self) -> Sequence[Mapping[str, object]]:
-        """Read what is committed."""
+        """Read what is committed; a commit is answered a moment before its marker makes the rows visible."""
+        wait_until("all transactions in the topic to end", self._settled, SETTLE_TIMEOUT_S)
         return [json.loads(value) for value in self._topics.read(self._topic).get_column("value")]
+
+    def _settled(self) -> bool:
+        client = {"bootstrap.servers": self._bootstrap}
+        seen = end_offsets(client, self._topic, "read_committed")
+        return seen == end_offsets(client, self._topic, "read_uncommitted")
 
 
 def frame(first: int, count: int) -> pl.DataFrame:
