@@ -107,8 +107,9 @@ class Attempt:
         self._supervision.report(now)
         self._recovering.check_time(now)
         if self._checkpointing is None or self._aftermath is None:
-            if self._f.stop:
-                # Nothing was read yet, so there is nothing to close; pending output stays in its outboxes.
+            manifest = self._f.manifest
+            if self._f.stop and (manifest is None or not manifest.committables):
+                # Nothing was read and nothing is pending, so there is nothing to close.
                 self._f.end("stopped")
             return
         self._f.sources.look(now)

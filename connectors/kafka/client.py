@@ -12,8 +12,11 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponenti
 from ...engine.errors import JobInvalidError, SinkUnavailableError, SourceUnavailableError
 
 T = TypeVar("T")
+C = TypeVar("C")
 CONNECT_TIMEOUT_S: Final = 10.0
 """How long the first answer of a broker may take."""
+SOCKET_TIMEOUT_MS: Final = 20_000
+"""How long any later answer may take."""
 OWNED: Final = {
     "bootstrap.servers": "give it as bootstrap=...",
     "group.id": "give it as group=...",
@@ -76,10 +79,34 @@ def base_settings(bootstrap: str, client: Mapping[str, object]) -> dict[str, Any
     return {
         "bootstrap.servers": bootstrap,
         "log_level": 3,
-        "socket.timeout.ms": 20_000,
+        "socket.timeout.ms": SOCKET_TIMEOUT_MS,
         "topic.metadata.refresh.interval.ms": 30_000,
         **client,
     }
+
+
+def producer_settings(
+    bootstrap: str, client: Mapping[str, object], transaction_timeout_ms: int | None = None
+) -> dict[str, Any]:
+    """Settings of a producer; of one that takes transactions when they have a timeout."""
+    settings = {**PRODUCER, **base_settings(bootstrap, client), "enable.idempotence": True}
+    if transaction_timeout_ms is not None:
+        settings["transaction.timeout.ms"] = transaction_timeout_ms
+        if "socket.timeout.ms" not in client:
+            # The client refuses to wait for an answer for longer than a transaction may last.
+            settings["socket.timeout.ms"] = min(SOCKET_TIMEOUT_MS, transaction_timeout_ms)
+    return settings
+
+
+def make_client(kind: Callable[[dict[str, Any]], C], settings: dict[str, Any]) -> C:
+    """Make a client. Raises `JobInvalidError` for a setting that it refuses."""
+    try:
+        return kind(settings)
+    except KafkaException as error:
+        raise JobInvalidError(
+            f"the Kafka client refuses its settings: {text_of(error)}",
+            hint="names, values and limits of client settings are in librdkafka's CONFIGURATION.md",
+        ) from error
 
 
 def consumer_settings(bootstrap: str, group: str, client: Mapping[str, object]) -> dict[str, Any]:

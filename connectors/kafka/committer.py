@@ -22,7 +22,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ...engine.errors import FencedError, ProtocolError, SinkError
 from ...engine.ports.sink import CommitOutcome, Fence, LedgerEntry, Permit, SinkContext
-from .client import PRODUCER, base_settings, sink_unavailable, text_of
+from .client import make_client, producer_settings, sink_unavailable, text_of
 from .ledger import Ledger, key_of, mark_of
 from .librdkafka import handle_of
 from .produce import BatchProducer
@@ -96,16 +96,14 @@ class KafkaCommitter:
         name = f"tidegate-{secrets.token_hex(6)}"
         trouble: list[str] = []
         settings = {
-            **PRODUCER,
-            **base_settings(self._s.bootstrap, self._s.client),
+            **producer_settings(self._s.bootstrap, self._s.client, self._s.transaction_timeout_ms),
             "client.id": name,
             "transactional.id": transactional_id(self._context, subtask),
-            "transaction.timeout.ms": self._s.transaction_timeout_ms,
             # Connection trouble has to be seen: it turns a reported success into an unknown outcome.
             "log.connection.close": True,
             "error_cb": lambda error: trouble.append(text_of(error)),
         }
-        producer = Producer(settings)
+        producer = make_client(Producer, settings)
         try:
             producer.init_transactions(INIT_TIMEOUT_S)
         except KafkaException as error:

@@ -12,7 +12,16 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from ...engine.errors import SourceError, SourceUnavailableError
 from ...engine.ports.source import Position, Split
-from .client import CONNECT_TIMEOUT_S, base_settings, code_of, consumer_settings, patiently, source_unavailable, text_of
+from .client import (
+    CONNECT_TIMEOUT_S,
+    base_settings,
+    code_of,
+    consumer_settings,
+    make_client,
+    patiently,
+    source_unavailable,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from .source import Settings
@@ -38,7 +47,7 @@ class KafkaEnumerator:
     def __init__(self, settings: Settings, job: str, uid: str) -> None:
         self._s = settings
         self._uid = uid
-        self._admin = AdminClient(base_settings(settings.bootstrap, settings.client))
+        self._admin = make_client(AdminClient, base_settings(settings.bootstrap, settings.client))
         self._group = settings.group
         self._consumer: Consumer | None = None
         self._job = job
@@ -155,7 +164,7 @@ class KafkaEnumerator:
     def _reader(self) -> Consumer:
         if self._consumer is None:
             group = self._group or f"tidegate-{self._job}"
-            self._consumer = Consumer(consumer_settings(self._s.bootstrap, group, self._s.client))
+            self._consumer = make_client(Consumer, consumer_settings(self._s.bootstrap, group, self._s.client))
         return self._consumer
 
     def report(self, positions: Mapping[str, Position]) -> None:

@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from ...engine.errors import LedgerMismatchError, SinkUnavailableError
 from ...engine.ports.sink import LedgerEntry, Permit
-from .client import base_settings, patiently, sink_unavailable
+from .client import base_settings, make_client, patiently, sink_unavailable
 
 if TYPE_CHECKING:
     from .sink import SinkSettings
@@ -137,7 +137,7 @@ class Ledger:
         transaction of anybody holds below what others committed behind it.
         """
         if self._admin is None:
-            self._admin = AdminClient(base_settings(self._s.bootstrap, self._s.client))
+            self._admin = make_client(AdminClient, base_settings(self._s.bootstrap, self._s.client))
         admin, place = self._admin, TopicPartition(self._topic, 0)
 
         def ask(spec: OffsetSpec) -> int:
@@ -159,7 +159,8 @@ class Ledger:
 
     def _open(self) -> Consumer:
         if self._consumer is None:
-            self._consumer = Consumer(
+            self._consumer = make_client(
+                Consumer,
                 {
                     **base_settings(self._s.bootstrap, self._s.client),
                     "group.id": "tidegate-ledger",
@@ -169,7 +170,7 @@ class Ledger:
                     "enable.partition.eof": True,
                     "fetch.wait.max.ms": 10,
                     "fetch.queue.backoff.ms": 10,
-                }
+                },
             )
         return self._consumer
 

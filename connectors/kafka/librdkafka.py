@@ -28,8 +28,6 @@ EDGE: Final = "TIDEGATE_KAFKA_EDGE"
 """Environment variable that picks how records come and go: `native` or `python`; by default native where it works."""
 EDGES: Final = ("native", "python")
 F_COPY: Final = 2
-F_PARTITION: Final = 8
-PARTITION_UA: Final = -1
 QUEUE_FULL: Final = -184
 PARTITION_EOF: Final = -191
 NAME_BYTES_MAX: Final = 128
@@ -53,7 +51,7 @@ class Vtype(IntEnum):
     HEADER = 9
 
 
-_P, _I32, _I64, _SIZE, _TEXT = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_size_t, ctypes.c_char_p
+_P, _I64, _SIZE, _TEXT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_size_t, ctypes.c_char_p
 # Calls that may wait or do much: the interpreter's lock is given up for them.
 _SLOW: Final = {
     "rd_kafka_consume_batch_queue": (ctypes.c_ssize_t, (_P, ctypes.c_int, _P, _SIZE)),
@@ -62,7 +60,6 @@ _SLOW: Final = {
     "rd_kafka_messages_destroy": (None, (_P,)),
     "rd_kafka_messages_get": (_P, (_P, _SIZE)),
     "rd_kafka_name": (_P, (_P,)),
-    "rd_kafka_produce_batch": (ctypes.c_int, (_P, _I32, ctypes.c_int, _P, ctypes.c_int)),
     "rd_kafka_queue_destroy": (None, (_P,)),
     "rd_kafka_queue_get_consumer": (_P, (_P,)),
     "rd_kafka_topic_destroy": (None, (_P,)),

@@ -1,8 +1,9 @@
 """Produces batches of outbox rows in order, without an object per record where librdkafka can be called directly.
 
-Rows without timestamps go through its batch call. Rows with timestamps, which the batch call does not know, go through
-`rd_kafka_produceva`: numpy writes the argument structures of a whole chunk, and one C-level loop makes the calls. Rows
-with headers, and clients that cannot be called directly, go through confluent-kafka's own call.
+numpy writes the argument structures of `rd_kafka_produceva` for a whole chunk of rows, and one C-level loop makes the
+calls. (librdkafka's batch call would be quicker still, but it knows no timestamps, and inside a transaction it adds
+partition -1 while the client has not heard of the topic yet, which makes the commit fail.) Rows with headers, and
+clients that cannot be called directly, go through confluent-kafka's own call.
 
 Rows that went through librdkafka directly have no delivery report. Inside a transaction none is needed: a record that
 was not delivered makes the commit fail. Everybody else has to give no handle and to count the reports.
@@ -23,33 +24,13 @@ import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ...engine.errors import SinkUnavailableError
-from .librdkafka import (
-    F_COPY,
-    F_PARTITION,
-    PARTITION_UA,
-    QUEUE_FULL,
-    Vtype,
-    chosen_edge,
-    library,
-    quick_library,
-    unchecked,
-)
+from .librdkafka import F_COPY, QUEUE_FULL, Vtype, chosen_edge, library, quick_library, unchecked
 
-MESSAGE: Final = np.dtype(
-    {
-        "names": ["err", "topic", "partition", "payload", "len", "key", "key_len", "offset", "private"],
-        "formats": ["<i4", "<u8", "<i4", "<u8", "<u8", "<u8", "<u8", "<i8", "<u8"],
-        "offsets": [0, 8, 16, 24, 32, 40, 48, 56, 64],
-        "itemsize": 72,
-    }
-)
-"""Layout of rd_kafka_message_t; part of librdkafka's public interface."""
 VU: Final = np.dtype(
     {"names": ["vtype", "first", "second"], "formats": ["<i4", "<u8", "<u8"], "offsets": [0, 8, 16], "itemsize": 72}
 )
 """Layout of rd_kafka_vu_t, one argument of rd_kafka_produceva; `first` and `second` are the words of its union."""
-CHUNK: Final = 10_000
-VA_CHUNK: Final = 2_000
+CHUNK: Final = 2_000
 """Records per C-level loop: it holds the interpreter's lock, so it should last about a millisecond."""
 QUEUE_WAIT_S: Final = 0.01
 QUEUE_TIMEOUT_S: Final = 60.0
@@ -88,13 +69,10 @@ class BatchProducer:
         Raises `SinkUnavailableError` when the client's queue stays full, and `KafkaException` for a row that the client
         refuses; rows before it have been taken then.
         """
-        names = batch.schema.names
-        if self._native is None or "headers" in names:
+        if self._native is None or "headers" in batch.schema.names:
             self._send_python(batch)
-        elif "timestamp" in names:
-            self._send_with_timestamps(batch)
         else:
-            self._send_plain(batch)
+            self._send_native(batch)
 
     def _wait_for_room(self) -> None:
         now = time.monotonic()
@@ -106,66 +84,27 @@ class BatchProducer:
             )
         self._producer.poll(QUEUE_WAIT_S)
 
-    def _moved(self) -> None:
-        self._full_since = None
-
-    def _send_plain(self, batch: pa.RecordBatch) -> None:
-        keep: list[object] = []
-        messages = np.zeros(batch.num_rows, MESSAGE)
-        messages["partition"] = batch.column("partition").to_numpy(zero_copy_only=False)
-        messages["payload"], messages["len"] = _addresses(batch.column("value"), keep)
-        messages["key"], messages["key_len"] = _addresses(batch.column("key"), keep)
-        row = 0
-        while row < len(messages):
-            chunk = messages[row : row + CHUNK]
-            sent = library().rd_kafka_produce_batch(
-                self._native, PARTITION_UA, F_COPY | F_PARTITION, chunk.ctypes.data, len(chunk)
-            )
-            taken = len(chunk) if sent == len(chunk) else self._taken(chunk["err"])
-            row += taken
-            if taken:
-                self._moved()
-            if taken == len(chunk):
-                self._producer.poll(0)
-            else:
-                self._wait_for_room()
-
-    def _taken(self, errors: npt.NDArray[np.int32]) -> int:
-        """Return how many records of a chunk were taken before the queue was full; reset the marks of the others."""
-        rejected = np.flatnonzero(errors)
-        other = set(errors[rejected].tolist()) - {QUEUE_FULL}
-        if other:
-            raise KafkaException(KafkaError(next(iter(other))))
-        # Records of one partition have to keep their order. The client rejects everything once its queue is full, so
-        # the rejected ones are the tail of the chunk; anything else would put records out of order.
-        first = int(rejected[0])
-        if len(rejected) != len(errors) - first:
-            raise SinkUnavailableError(
-                f"topic '{self._topic}': the client took records of a batch out of order",
-                hint="they are sent again in order by the next try",
-            )
-        errors[:] = 0
-        return first
-
-    def _send_with_timestamps(self, batch: pa.RecordBatch) -> None:
+    def _send_native(self, batch: pa.RecordBatch) -> None:
         keep: list[object] = []
         partitions = batch.column("partition").to_numpy(zero_copy_only=False)
         values, value_sizes = _addresses(batch.column("value"), keep)
         keys, key_sizes = _addresses(batch.column("key"), keep)
-        stamps = np.maximum(batch.column("timestamp").fill_null(0).to_numpy(zero_copy_only=False), 0)
+        stamps = np.zeros(batch.num_rows, np.int64)
+        if "timestamp" in batch.schema.names:
+            np.maximum(batch.column("timestamp").fill_null(0).to_numpy(zero_copy_only=False), 0, out=stamps)
         if self._calls is None:
             assert self._handle is not None
             assert self._native is not None
             self._calls = _Calls(self._handle, self._native)
-        for row in range(0, batch.num_rows, VA_CHUNK):
-            part = slice(row, row + VA_CHUNK)
+        for row in range(0, batch.num_rows, CHUNK):
+            part = slice(row, row + CHUNK)
             left = self._calls.prepare(
                 partitions[part], values[part], value_sizes[part], keys[part], key_sizes[part], stamps[part]
             )
             while left:
                 refused, rest = self._calls.make(left)
                 if len(rest) < len(left):
-                    self._moved()
+                    self._full_since = None
                 left = rest
                 if refused is not None:
                     self._refused(refused)
@@ -201,17 +140,17 @@ class BatchProducer:
 
 
 class _Calls:
-    """The arguments of up to VA_CHUNK calls of rd_kafka_produceva, written by numpy, and the calls themselves."""
+    """The arguments of up to CHUNK calls of rd_kafka_produceva, written by numpy, and the calls themselves."""
 
     def __init__(self, handle: int, topic: int) -> None:
-        self._arguments = np.zeros((VA_CHUNK, len(_ARGUMENTS)), VU)
+        self._arguments = np.zeros((CHUNK, len(_ARGUMENTS)), VU)
         for column, kind in enumerate(_ARGUMENTS):
             self._arguments["vtype"][:, column] = kind
         self._arguments["first"][:, 0] = topic
         self._arguments["first"][:, 4] = F_COPY
         # Arguments that are C objects already cost less than numbers that have to be made into such each time.
         base, step = self._arguments.ctypes.data, self._arguments.strides[0]
-        self._places = [ctypes.c_void_p(base + row * step) for row in range(VA_CHUNK)]
+        self._places = [ctypes.c_void_p(base + row * step) for row in range(CHUNK)]
         self._handle = ctypes.c_void_p(handle)
         self._count = ctypes.c_size_t(len(_ARGUMENTS))
         self._send = _produceva()

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from ...engine.errors import SourceError, SourceUnavailableError
 from ...engine.ports.source import Position, ReaderContext, SourceBatch, Split
 from .batches import BatchConsumer, Event, RawBatch
-from .client import consumer_settings, source_unavailable
+from .client import consumer_settings, make_client, source_unavailable
 from .consume import open_batches
 from .decoding import RecordDecoder
 from .enumerator import parse_split_id
@@ -101,7 +101,7 @@ class KafkaReader:
         group = self._s.group or f"tidegate-{self._context.job}"
         settings = consumer_settings(self._s.bootstrap, group, self._s.client)
         settings |= {"client.id": name, "error_cb": self._error}
-        self._consumer = Consumer(settings)
+        self._consumer = make_client(Consumer, settings)
         self._batches = open_batches(
             self._consumer,
             settings,

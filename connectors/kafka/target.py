@@ -11,11 +11,11 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from ...engine.errors import LedgerMismatchError, SinkError
-from .client import CONNECT_TIMEOUT_S, base_settings, code_of, sink_unavailable, text_of
+from .client import CONNECT_TIMEOUT_S, base_settings, code_of, make_client, producer_settings, sink_unavailable, text_of
 
 if TYPE_CHECKING:
     from .sink import SinkSettings
@@ -39,7 +39,8 @@ def prepare_target(
     settings: SinkSettings, job: str, job_uid: str, uid: str, previous: Mapping[str, object] | None
 ) -> Mapping[str, object]:
     """Return cluster, topic, topic_id, partitions, ledger and bytes_max; see `Sink.prepare` for the errors."""
-    admin = AdminClient(base_settings(settings.bootstrap, settings.client))
+    _check_settings(settings)
+    admin = make_client(AdminClient, base_settings(settings.bootstrap, settings.client))
     try:
         metadata = admin.list_topics(timeout=CONNECT_TIMEOUT_S)
     except KafkaException as error:
@@ -54,6 +55,12 @@ def prepare_target(
             settings.bootstrap, f"sink '{uid}': preparing topic '{settings.topic}'", error
         ) from error
     return target
+
+
+def _check_settings(settings: SinkSettings) -> None:
+    """Have the client refuse wrong settings here, once, and not in every worker."""
+    producer = producer_settings(settings.bootstrap, settings.client, settings.transaction_timeout_ms)
+    make_client(Producer, {**producer, "transactional.id": "tidegate-never-used"})
 
 
 def _target(admin: AdminClient, settings: SinkSettings, uid: str) -> dict[str, object]:

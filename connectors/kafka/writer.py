@@ -8,7 +8,7 @@ import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ...engine.errors import SinkError, SinkUnavailableError
-from .client import PRODUCER, base_settings, text_of
+from .client import make_client, producer_settings, text_of
 from .committer import NEVER
 from .produce import BatchProducer
 
@@ -26,14 +26,8 @@ class KafkaWriter:
         self._s = settings
         self._uid = context.uid
         self._errors: list[KafkaError] = []
-        self._producer = Producer(
-            {
-                **PRODUCER,
-                **base_settings(settings.bootstrap, settings.client),
-                "enable.idempotence": True,
-                "on_delivery": self._delivered,
-            }
-        )
+        producer = {**producer_settings(settings.bootstrap, settings.client), "on_delivery": self._delivered}
+        self._producer = make_client(Producer, producer)
         # Not through the native batch call: its records have no delivery report, and here nothing else tells.
         self._sender = BatchProducer(self._producer, None, settings.topic)
 

@@ -90,6 +90,8 @@ def test_a_kill_at_every_failpoint_leaves_the_output_exact(job: str, make_scene:
         else:
             kill_a_worker(scene)
         let_fire(scene, name)
+        if name == NEEDS_PENDING:
+            let_fire(scene, "worker.before-commit")
     go_on(scene)
     for name in AT_THE_END:
         scene.feeder.pause()
