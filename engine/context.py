@@ -77,7 +77,10 @@ class Facts:
 
     def end(self, how: str, error: TidegateError | None = None) -> None:
         """End the attempt; the first reason counts."""
-        self.ended = self.ended or Ended(how, error, self.decided > 0)
+        if self.ended is None:
+            self.ended = Ended(how, error, self.decided > 0)
+            if self.number:
+                self._note("fenced" if isinstance(error, FencedError) else how)
 
     def highest_attempt(self) -> int:
         """Return the highest attempt number taken by anybody."""
@@ -96,10 +99,13 @@ class Facts:
         if status.phase == phase:
             return
         status.phase = phase
+        self._note(phase)
+        self.context.report(status)
+
+    def _note(self, phase: str) -> None:
         about: Mapping[str, object] = {"workers": self.context.settings.workers}
         number = self.number
         self.catalog(lambda: self.context.catalog.attempt(number, phase, about))
-        self.context.report(status)
 
     def catalog(self, work: Callable[[], object]) -> None:
         """Tell the catalog something, in its own lane; its failures are warnings."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -90,11 +91,13 @@ class _Run:
         self._context = context
         self._lock = lock
         self._stop = threading.Event()
+        self._stop_until_s = math.inf
         self._attempt: Attempt | None = None
         self._restarts = 0
 
     def request_stop(self) -> None:
         """Ask for the end with a final checkpoint; a signal handler may call this."""
+        self._stop_until_s = time.monotonic() + self._context.settings.stop_timeout_s
         self._stop.set()
         if self._attempt is not None:
             self._attempt.request_stop()
@@ -123,10 +126,15 @@ class _Run:
             self._restarts = 0
         if error is not None:
             context.status.last_failure = str(error)
-            if not error.retryable or self._restarts >= settings.restarts:
+            late = time.monotonic() > self._stop_until_s
+            if not error.retryable or late or self._restarts >= settings.restarts:
                 context.status.phase = "failed"
                 context.report(context.status)
-                if error.retryable:
+                if error.retryable and late:
+                    log.error(
+                        "giving up %g s after the stop; the next start goes on from here", settings.stop_timeout_s
+                    )
+                elif error.retryable:
                     log.error("giving up after %d restarts", self._restarts)
                 raise error
             log.warning("attempt %d failed: %s", context.status.attempt, error)
@@ -137,7 +145,10 @@ class _Run:
         context.status.phase = "restarting"
         context.report(context.status)
         log.info("restarting in %.1f s (restart %d of %d)", pause, self._restarts, settings.restarts)
-        self._stop.wait(pause)
+        if self._stop.is_set():
+            time.sleep(pause)
+        else:
+            self._stop.wait(pause)
 
     def _beat(self) -> None:
         pulse = threading.Event()

@@ -8,6 +8,7 @@ environment writes them as `TIDEGATE_CHECKPOINT_INTERVAL`, the command line as `
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import tomllib
@@ -20,11 +21,14 @@ from .errors import JobInvalidError
 from .option_values import at_least, choice, flag, seconds, size, text
 from .settings import AT_LEAST_ONCE, EXACTLY_ONCE, Settings
 
+log = logging.getLogger(__name__)
 FILE: Final = "tidegate.toml"
 PYPROJECT: Final = "pyproject.toml"
 ENVIRONMENT_PREFIX: Final = "TIDEGATE_"
 NOT_OPTIONS: Final = frozenset({"TIDEGATE_DEBUG", "TIDEGATE_FAILPOINTS", "TIDEGATE_KAFKA_EDGE", "TIDEGATE_TRACEBACK"})
 """Variables with our prefix that other parts read."""
+RESEMBLES: Final = 0.8
+"""Similarity from which a variable counts as a misspelt option, which is refused."""
 _SERVICE_LINK = re.compile(r"TIDEGATE_(.*_)?(SERVICE_(HOST|PORT.*)|PORT|PORT_\d+_.*)")
 """Kubernetes sets such variables in every container for a service called `tidegate`; nobody wrote them."""
 
@@ -187,15 +191,19 @@ def file_layer(folder: Path) -> Layer:
 
 
 def environment_layer(environ: Mapping[str, str]) -> Layer:
-    """Take the options from environment variables; an empty one counts as not set."""
-    values = {
-        variable.removeprefix(ENVIRONMENT_PREFIX).lower(): value
-        for variable, value in environ.items()
-        if variable.startswith(ENVIRONMENT_PREFIX)
-        and value
-        and variable not in NOT_OPTIONS
-        and not _SERVICE_LINK.fullmatch(variable)
-    }
+    """Take the options from environment variables; an empty one counts as not set.
+
+    A variable with our prefix that resembles no option may serve somebody else: it is passed over with a warning.
+    """
+    values: dict[str, object] = {}
+    for variable, value in environ.items():
+        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if not value or name == variable.lower() or variable in NOT_OPTIONS or _SERVICE_LINK.fullmatch(variable):
+            continue
+        if difflib.get_close_matches(name, OPTIONS, 1, RESEMBLES):
+            values[name] = value
+        else:
+            log.warning("environment variable %s is no option of Tidegate and is passed over", variable)
     return Layer("in the environment", values, lambda name: ENVIRONMENT_PREFIX + name.upper())
 
 

@@ -99,7 +99,7 @@ ATTEMPTS: Final = _table(
     "attempts",
     "Incarnations of the job; a newer one fences every older one.",
     ("attempt", BIG, "Number."),
-    ("phase", TEXT, "recovering, running, stopping, finishing, stopped, finished, ended; null if not known."),
+    ("phase", TEXT, "recovering, running, stopping, finishing; how it ended: stopped, finished, failed, fenced."),
     ("workers", INT, "Worker processes."),
     ("started", TIME, "When its number was taken."),
     ("changed", TIME, "When it entered its phase."),

@@ -120,6 +120,11 @@ def test_variables_of_other_owners_are_passed_over() -> None:
     assert environment_layer(environ).values == {}
 
 
+def test_a_variable_that_resembles_no_option_is_passed_over_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    assert environment_layer({"TIDEGATE_JOBS": "/jobs"}).values == {}
+    assert "TIDEGATE_JOBS" in caplog.text
+
+
 def test_flags_in_the_environment_are_words() -> None:
     assert settings_for(environ={"TIDEGATE_UNTIL_END": "yes", "TIDEGATE_JSON": "0"}).until_end
     assert not settings_for(environ={"TIDEGATE_JSON": "0"}).json_logs
