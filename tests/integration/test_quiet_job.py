@@ -13,25 +13,29 @@ from services.kafka import KafkaBroker
 from services.processes import wait_until
 from services.topics import Topics
 
-EXAMPLE: Final = Path(__file__).resolve().parents[2] / "examples" / "processed_map.py"
+JOB: Final = Path(__file__).resolve().parents[1] / "faults" / "jobs" / "map_job.py"
 TIMEOUT_S: Final = 60.0
 RETAIN: Final = 3
 
 
 def test_checkpoints_without_output_retire_like_others(kafka: KafkaBroker, topics: Topics, tmp_path: Path) -> None:
+    name = topics.name("quiet")
     environment = {
         **os.environ,
-        "BOOTSTRAP": kafka.bootstrap,
-        "INPUT": topics.create("in"),
-        "OUTPUT": topics.create("out"),
+        "BROKER": kafka.bootstrap,
+        "IN": topics.create("in"),
+        "OUT": topics.create("out"),
+        "JOB": name,
+        "STORAGE": str(tmp_path),
     }
-    command = [sys.executable, "-m", "tidegate", "run", str(EXAMPLE), "--storage", str(tmp_path)]
+    command = [sys.executable, "-m", "tidegate", "run", str(JOB)]
     options = ["--checkpoint-interval", "50ms", "--retain", str(RETAIN)]
     with (tmp_path / "log").open("wb") as log:
         job = subprocess.Popen([*command, *options], env=environment, stdout=log, stderr=log)
-    checkpoints = tmp_path / "processed-map" / "checkpoints"
+    checkpoints = tmp_path / name / "checkpoints"
 
     def epochs() -> list[int]:
+        assert job.poll() is None, (tmp_path / "log").read_text()
         return sorted(int(path.stem) for path in checkpoints.glob("*.json"))
 
     try:
