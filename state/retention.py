@@ -1,9 +1,11 @@
 """What may retire: a pure plan over lists of names, so that every rule can be tested without a store.
 
 Rules:
-- A manifest's name is a lock. Manifest 0 and the first manifest of each attempt are kept for ever, so that a slow
-  attempt can never create a name that was decided before. Their files may go: such a manifest is then *bare*, which a
-  restore notices by its missing files.
+- A manifest's name is a lock, which a slow attempt may try to take very late: the name after the newest one that it
+  found when it started. That name was decided either by a later attempt, as its first, or by an earlier one whose write
+  was under way while the slow attempt started, as its last. So manifest 0 and the first and last manifest of each
+  attempt are kept for ever. Their files may go: such a manifest is then *bare*, which a restore notices by its missing
+  files.
 - The newest `retain` manifests and all savepoints keep their own files and the committables they still list.
 - A file goes when its epoch is at or below the newest manifest's and no kept manifest names it. Files of an epoch that
   is still open are never orphans, whoever wrote them, and files whose names say nothing are left alone.
@@ -64,25 +66,25 @@ def plan_retirement(
 ) -> Plan:
     """Decide what goes.
 
-    `known` must hold every epoch of the window, otherwise nothing goes; a candidate goes only if it and the manifest
-    before it are known and of the same attempt. `listed_files` are all data files of a sweep, empty without one; files
-    of manifests that leave go anyway.
+    `known` must hold every epoch of the window, otherwise nothing goes; a candidate goes only if it and the manifests
+    before and after it are known and of the same attempt. `listed_files` are all data files of a sweep, empty without
+    one; files of manifests that leave go anyway.
     """
     kept = window(epochs, retain)
     if not epochs or any(epoch not in known for epoch in kept):
         return Plan()
     ordered = sorted(epochs)
-    before = dict(zip(ordered[1:], ordered, strict=False))
-    gone = [e for e in candidates(epochs, retain) if e in known and _follows(known[e], known.get(before.get(e, -1)))]
+    around = {e: (b, a) for b, e, a in zip(ordered, ordered[1:], ordered[2:], strict=False)}
+    gone = [e for e in candidates(epochs, retain) if e in around and _same_attempt(known, *around[e], e)]
     named = savepoint_files.union(*(known[epoch].files for epoch in kept))
     left = {file for epoch in candidates(epochs, retain) if epoch in known for file in known[epoch].files}
     files = {file for file in left.union(listed_files) if file not in named and _is_closed(file, ordered[-1])}
     return Plan(tuple(gone), tuple(sorted(files)))
 
 
-def _follows(manifest: Known, before: Known | None) -> bool:
-    """Whether a manifest is certainly not the first of its attempt."""
-    return before is not None and before.attempt == manifest.attempt
+def _same_attempt(known: Mapping[int, Known], *epochs: int) -> bool:
+    """Whether these manifests are all known, and of one attempt."""
+    return all(epoch in known for epoch in epochs) and len({known[epoch].attempt for epoch in epochs}) == 1
 
 
 def _is_closed(file: str, newest: int) -> bool:

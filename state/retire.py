@@ -87,11 +87,12 @@ class Retirement:
         return ""
 
     def _learn(self, epochs: list[int]) -> None:
-        """Read the window, then candidates and those before them, newest first, up to a bound; a damaged one stays."""
+        """Read the window, then candidates and their neighbours, newest first, up to a bound; a damaged one stays."""
         for epoch in window(epochs, self._retain):
             self._read(epoch)
         position = {epoch: i for i, epoch in enumerate(epochs)}
-        wanted = [e for c in reversed(candidates(epochs, self._retain)) for e in (c, epochs[position[c] - 1])]
+        around = [epochs[position[c] - 1 : position[c] + 2] for c in candidates(epochs, self._retain)]
+        wanted = [epoch for three in reversed(around) for epoch in reversed(three)]
         skipped = self._known.keys() | self._unreadable
         for epoch in [e for e in dict.fromkeys(wanted) if e not in skipped][:READS_MAX]:
             try:

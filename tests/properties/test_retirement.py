@@ -125,6 +125,15 @@ class Retiring(RuleBasedStateMachine):
         if known + 1 in self.decided:
             assert not self.log.decide(manifest(known + 1, attempt, writer="zombie"))
 
+    @precondition(lambda self: self.zombies and self.zombies[-1][2] == self.known == max(self.decided))
+    @rule()
+    def a_decision_of_the_attempt_before_arrives_late(self) -> None:
+        """Its write was under way while the newest attempt started, which loses the race and recovers."""
+        _, attempt, known = self.zombies[-1]
+        assert self.log.decide(manifest(known + 1, attempt, writer="late"))
+        self.decided[known + 1] = attempt
+        self.restart()
+
     @invariant()
     def kept_checkpoints_have_all_their_files(self) -> None:
         there = set(self.store.list(""))
@@ -138,11 +147,13 @@ class Retiring(RuleBasedStateMachine):
         assert self._newest().epoch == max(self.decided)
 
     @invariant()
-    def the_first_manifest_of_each_attempt_is_there(self) -> None:
+    def the_first_and_last_manifest_of_each_attempt_are_there(self) -> None:
         firsts: dict[int, int] = {}
+        lasts: dict[int, int] = {}
         for epoch, attempt in sorted(self.decided.items()):
             firsts.setdefault(attempt, epoch)
-        assert set(firsts.values()) <= set(self.log.epochs())
+            lasts[attempt] = epoch
+        assert {*firsts.values(), *lasts.values()} <= set(self.log.epochs())
 
     @invariant()
     def files_of_the_open_epoch_are_there(self) -> None:

@@ -46,10 +46,15 @@ def test_manifest_0_is_kept_for_ever() -> None:
     assert 0 not in candidates(range(100), 1)
 
 
-def test_the_first_manifest_of_each_attempt_is_kept_for_ever_but_its_files_go() -> None:
+def test_the_first_and_last_manifest_of_each_attempt_are_kept_for_ever_but_their_files_go() -> None:
     plan = _plan({0: 1, 1: 1, 2: 1, 3: 2, 4: 2, 5: 2, 6: 5, 7: 5, 8: 5}, 1)
-    assert plan.epochs == (1, 2, 4, 5, 7)
+    assert plan.epochs == (1, 4, 7)
     assert set(plan.files) == {_file(1), _file(2), _file(3, 2), _file(4, 2), _file(5, 2), _file(6, 5), _file(7, 5)}
+
+
+def test_a_decision_that_an_earlier_attempt_had_under_way_keeps_its_name() -> None:
+    # Attempt 2 started from manifest 0 and wants to write manifest 1; a late write of attempt 1 took that name.
+    assert 1 not in _plan({0: 1, 1: 1, 2: 3, 3: 3, 4: 3}, 1).epochs
 
 
 def test_the_first_manifest_stays_when_all_others_of_its_attempt_are_gone() -> None:

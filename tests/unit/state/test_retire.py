@@ -223,7 +223,7 @@ def test_a_damaged_manifest_that_might_go_just_stays(log: StoreLog, store: Watch
     _start(log, 8)
     store.replace("checkpoints/000000000003.json", b"damaged")
     Retirement(log, 1, 2).retire()
-    assert list(log.epochs()) == [0, 3, 4, 6, 7]
+    assert list(log.epochs()) == [0, 2, 3, 4, 6, 7]  # its neighbours too: they may be the last or first of an attempt
 
 
 def test_objects_that_no_rule_names_are_never_touched(log: StoreLog, store: Watched) -> None:
