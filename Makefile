@@ -25,6 +25,10 @@ check: lint ## lint, types, import contracts, tidy and unit tests (under a minut
 test: lint services wheel ## everything: check, the built wheel, and all tests on a real Kafka and a real S3 server
 	$(BIN)/pytest -q --ignore=tests/wheel tests
 
+.PHONY: sim
+sim: $(READY) ## simulate the protocol: SEEDS=10000 seeds from SEED=0 on, RULE=name switches a rule off
+	$(BIN)/python -m tests.sim --seed $(or $(SEED),0) --seeds $(or $(SEEDS),10000) $(if $(RULE),--rule $(RULE))
+
 .PHONY: demo
 demo: $(READY) ## a job on two workers, one of them killed on the way, verified
 	$(BIN)/tidegate demo
