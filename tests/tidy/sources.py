@@ -45,6 +45,24 @@ class Source:
         parts = self.path.with_suffix("").parts
         return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
+    @cached_property
+    def absolute_imports(self) -> set[str]:
+        """First parts of the names that it imports other than relatively."""
+        found: set[str] = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add((node.module or "").split(".")[0])
+        return found
+
+    @cached_property
+    def attributes(self) -> set[str]:
+        """Attributes of plain names, as `name.attribute`."""
+        nodes = (node for node in ast.walk(self.tree) if isinstance(node, ast.Attribute))
+        return {f"{node.value.id}.{node.attr}" for node in nodes if isinstance(node.value, ast.Name)}
+
+    @cached_property
     def mentioned_modules(self) -> set[str]:
         """Dotted names inside the package that it imports, or names in a string (imports made late)."""
         package = self.module.split(".") if self.path.name == "__init__.py" else self.module.split(".")[:-1]

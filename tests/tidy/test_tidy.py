@@ -6,9 +6,9 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from typing import Final
 
-import pytest
 import tidegate
 
 from .sources import ROOT, Source, all_sources, listed_packages
@@ -17,10 +17,11 @@ SOURCES: Final = all_sources()
 PACKAGE: Final = [source for source in SOURCES if source.in_package]
 
 LINES_MAX: Final = 300
-LONGER_WITH_REASON: Final[dict[str, str]] = {}
 
 # Reached from outside: the facade, the program, the console script, the job that the demo runs, doors that users open.
 ENTRIES: Final = {"", "__main__", "cli", "connect", "demo.job", "testing"}
+# The program itself and job files that the package ships import what users import.
+IMPORT_AS_USERS: Final = {"__main__", "demo.job"}
 
 # Put together here so that this file does not contain them.
 UNFINISHED: Final = re.compile(
@@ -31,73 +32,56 @@ UNEXPLAINED: Final = re.compile(
 )
 SKIPPED: Final = re.compile(r"pytest\.(?:mark\.)?(?:skip|xfail|importorskip)")
 SERIALIZERS: Final = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
+BARE: Final = {"engine", "state", "connectors", "cli"}
 
 
-def by_path(source: Source) -> str:
-    return str(source.path)
+def lines_with(pattern: re.Pattern[str]) -> list[str]:
+    """Every line of the repository's sources that has the pattern."""
+    return [
+        f"{source.path}:{number}: {line}"
+        for source in SOURCES
+        for number, line in enumerate(source.text.splitlines(), 1)
+        if pattern.search(line)
+    ]
 
 
-@pytest.mark.parametrize("source", [source for source in SOURCES if source.path.parts[0] != "tests"], ids=by_path)
-def test_a_file_stays_short(source: Source) -> None:
-    if str(source.path) in LONGER_WITH_REASON:
-        assert source.lines > LINES_MAX, "it is short again; take it off the list"
-    else:
-        assert source.lines <= LINES_MAX
+def test_files_stay_short() -> None:
+    own = [source for source in SOURCES if source.path.parts[0] != "tests"]
+    assert [f"{source.path}: {source.lines} lines" for source in own if source.lines > LINES_MAX] == []
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=by_path)
-def test_a_module_says_in_its_first_sentence_what_it_is(source: Source) -> None:
-    docstring = ast.get_docstring(source.tree) or ""
-    assert docstring.split("\n\n")[0].rstrip().endswith((".", ":")), "the docstring's first sentence ends with a period"
-    assert "." in docstring
+def test_a_module_says_in_its_first_sentence_what_it_is() -> None:
+    def says(source: Source) -> bool:
+        docstring = ast.get_docstring(source.tree) or ""
+        return "." in docstring and docstring.split("\n\n")[0].rstrip().endswith((".", ":"))
+
+    assert [str(source.path) for source in SOURCES if not says(source)] == []
 
 
-@pytest.mark.parametrize("source", PACKAGE, ids=by_path)
-def test_a_module_is_used_by_another_one(source: Source) -> None:
-    users = [other for other in PACKAGE if other.path != source.path and source.module in other.mentioned_modules()]
-    is_folder = source.path.name == "__init__.py"
-    assert source.module in ENTRIES or is_folder or users, "nothing in the package imports it"
+def test_a_module_is_used_by_another_one() -> None:
+    mentions = Counter(name for source in PACKAGE for name in source.mentioned_modules - {source.module})
+    modules = [source.module for source in PACKAGE if source.path.name != "__init__.py"]
+    assert [module for module in modules if module not in ENTRIES and not mentions[module]] == []
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=by_path)
-def test_nothing_is_left_unfinished_or_unexplained(source: Source) -> None:
-    lines = list(enumerate(source.text.splitlines(), 1))
-    assert [(number, line) for number, line in lines if UNFINISHED.search(line)] == []
-    assert [(number, line) for number, line in lines if UNEXPLAINED.search(line)] == [], "say why, after the code"
-    assert [(number, line) for number, line in lines if SKIPPED.search(line)] == []
+def test_nothing_is_left_unfinished_or_skipped_and_exceptions_have_reasons() -> None:
+    assert lines_with(UNFINISHED) == []
+    assert lines_with(UNEXPLAINED) == []
+    assert lines_with(SKIPPED) == []
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=by_path)
-def test_nothing_deserialises_code(source: Source) -> None:
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Import):
-            assert not {alias.name.split(".")[0] for alias in node.names} & SERIALIZERS
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            assert (node.module or "").split(".")[0] not in SERIALIZERS
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            assert (node.value.id, node.attr) != ("yaml", "load")
+def test_nothing_deserialises_code() -> None:
+    loads = [str(s.path) for s in SOURCES if "yaml.load" in s.attributes]
+    assert [f"{s.path}: {name}" for s in SOURCES for name in s.absolute_imports & SERIALIZERS] + loads == []
 
 
-@pytest.mark.parametrize("source", PACKAGE, ids=by_path)
-def test_imports_inside_the_package_are_relative(source: Source) -> None:
-    # The program itself and job files that the package ships import what users import.
-    if source.module in {"__main__", "demo.job"}:
-        return
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Import):
-            assert all(alias.name.split(".")[0] != "tidegate" for alias in node.names), ast.unparse(node)
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            assert (node.module or "").split(".")[0] != "tidegate", ast.unparse(node)
+def test_imports_inside_the_package_are_relative() -> None:
+    sources = [source for source in PACKAGE if source.module not in IMPORT_AS_USERS]
+    assert [str(source.path) for source in sources if "tidegate" in source.absolute_imports] == []
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=by_path)
-def test_nobody_imports_a_folder_of_the_package_by_its_bare_name(source: Source) -> None:
-    bare = {"engine", "state", "connectors", "cli"}
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Import):
-            assert not {alias.name.split(".")[0] for alias in node.names} & bare
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            assert (node.module or "").split(".")[0] not in bare
+def test_nobody_imports_a_folder_of_the_package_by_its_bare_name() -> None:
+    assert [f"{source.path}: {name}" for source in SOURCES for name in source.absolute_imports & BARE] == []
 
 
 def test_every_folder_of_the_package_is_installed() -> None:
