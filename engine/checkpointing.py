@@ -191,7 +191,8 @@ class Checkpointing:
 def write(facts: Facts, manifest: Manifest) -> bool:
     """Decide an epoch; True if it is ours. Raises `FencedError` when a newer attempt exists.
 
-    The look at the attempts is not for safety, which the name's lock gives: it stops an attempt that was replaced.
+    Retirement rests on the look at the attempts before each write: an attempt that was replaced finishes at most the
+    one that was under way, which is its last, so that the name which a slow attempt wants is never free again.
     """
     newest = facts.highest_attempt()
     if newest > facts.number:
