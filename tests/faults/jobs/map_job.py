@@ -9,7 +9,10 @@ import tidegate as tg
 
 job = tg.Job(os.environ["JOB"], storage=os.environ["STORAGE"])
 lines = tg.KafkaSource(
-    os.environ["IN"], bootstrap=os.environ["BROKER"], format=tg.Text(column="value", metadata=("key",))
+    os.environ["IN"],
+    bootstrap=os.environ["BROKER"],
+    format=tg.Text(column="value", metadata=("key",)),
+    start=os.environ.get("START", "earliest"),
 )
 (
     job.read(lines, uid="lines")
