@@ -14,6 +14,7 @@ from services.kafka import KafkaBroker
 from services.processes import wait_until
 from services.topics import Topics, read_topic
 
+from .bench import Bench
 from .feeder import Feeder
 from .job_process import JobProcess
 from .rounds import Report, Rounds, committed_end, judge_map, judge_window
@@ -150,3 +151,13 @@ def make_scene(kafka: KafkaBroker, tmp_path: Path) -> Iterator[MakeScene]:
     yield make
     for scene in scenes:
         scene.close()
+
+
+@pytest.fixture
+def bench(kafka: KafkaBroker, topics: Topics, tmp_path: Path) -> Iterator[Bench]:
+    """A bench; whatever still runs is killed in the end."""
+    made = Bench(kafka, topics, tmp_path)
+    yield made
+    for process in made.processes:
+        if process.alive:
+            made.kill_everything(process)

@@ -16,8 +16,10 @@ JOBS: Final = Path(__file__).parent / "jobs"
 class JobProcess:
     """Starts `tidegate run` and knows the pids of coordinator and workers."""
 
-    def __init__(self, job: str, environment: dict[str, str], log: Path, *options: str) -> None:
-        self._command = [sys.executable, "-m", "tidegate", "run", str(JOBS / f"{job}_job.py"), *options]
+    def __init__(
+        self, job: str, environment: dict[str, str], log: Path, *options: str, prefix: tuple[str, ...] = ()
+    ) -> None:
+        self._command = [*prefix, sys.executable, "-m", "tidegate", "run", str(JOBS / f"{job}_job.py"), *options]
         self._environment = environment
         self._log = log
         self.process: subprocess.Popen[bytes] | None = None

@@ -3,107 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final
 
 import pytest
 
-from services.kafka import KafkaBroker
 from services.processes import wait_until
-from services.topics import Topics
 
-from .job_process import JobProcess
+from .bench import SEEN_TIMEOUT_S, Bench
 
-FIRED_TIMEOUT_S: Final = 60.0
-SEEN_TIMEOUT_S: Final = 60.0
-PARTITIONS: Final = 4
 FAILED: Final = 1
-
-
-class Bench:
-    """A map job on topics of its own: everything it writes is "Processed: " and the value."""
-
-    def __init__(self, kafka: KafkaBroker, topics: Topics, folder: Path) -> None:
-        self.topics, self._folder = topics, folder
-        self.input = topics.create("in", PARTITIONS)
-        self.output = topics.create("out", PARTITIONS)
-        self.name = topics.name("map")
-        self.storage = folder / "storage"
-        self._failpoints = folder / "failpoints"
-        self._failpoints.mkdir()
-        self.environment = {
-            "BROKER": kafka.bootstrap,
-            "IN": self.input,
-            "OUT": self.output,
-            "STORAGE": str(self.storage),
-            "JOB": self.name,
-            "TIDEGATE_FAILPOINTS": str(self._failpoints),
-        }
-        self.processes: list[JobProcess] = []
-        self.written: list[str] = []
-
-    def write(self, what: str, count: int) -> list[str]:
-        """Write records round the partitions; keys stay in order."""
-        values = [f"{what} {number}" for number in range(count)]
-        for partition in range(PARTITIONS):
-            mine = values[partition::PARTITIONS]
-            self.topics.produce(self.input, mine, keys=[f"key {partition}"] * len(mine), partition=partition)
-        self.written += values
-        return values
-
-    def job(self, *options: str, kind: str = "map") -> JobProcess:
-        """Start the job."""
-        common = ("--checkpoint-interval", "200ms", "--restart-backoff", "50ms")
-        process = JobProcess(kind, self.environment, self._folder / f"log-{len(self.processes)}", *common, *options)
-        self.processes.append(process)
-        process.start()
-        return process
-
-    def arm(self, failpoint: str) -> None:
-        """Have the process die that comes to this failpoint next."""
-        (self._failpoints / failpoint).write_text("0")
-
-    def await_death(self, failpoint: str) -> None:
-        """Wait until a process died at the failpoint."""
-        wait_until(f"a death at {failpoint}", lambda: not (self._failpoints / failpoint).exists(), FIRED_TIMEOUT_S)
-
-    def seen(self) -> list[str]:
-        """Values that a read_committed reader sees, by partition and offset."""
-        return [value.decode() for value in self.topics.read(self.output)["value"].to_list()]
-
-    def await_seen(self, job: JobProcess, count: int) -> None:
-        """Wait until that many records are visible."""
-
-        def there() -> bool:
-            assert job.alive, job.log[-3000:]
-            return len(self.seen()) >= count
-
-        wait_until(f"{count} visible records", there, SEEN_TIMEOUT_S)
-
-    def check(self, values: list[str]) -> None:
-        """Exactly these values are visible once, and each key keeps its order."""
-        seen = self.topics.read(self.output)
-        texts = [value.decode() for value in seen["value"].to_list()]
-        assert sorted(texts) == sorted(f"Processed: {value}" for value in values)
-        order = {f"Processed: {value}": number for number, value in enumerate(values)}
-        for key in seen["key"].unique().to_list():
-            numbers = [order[text] for text, k in zip(texts, seen["key"].to_list(), strict=True) if k == key]
-            assert numbers == sorted(numbers), key
-
-    def kill_everything(self, job: JobProcess) -> None:
-        """Kill coordinator and workers."""
-        job.kill(job.pid, *job.workers)
-
-
-@pytest.fixture
-def bench(kafka: KafkaBroker, topics: Topics, tmp_path: Path) -> Iterator[Bench]:
-    """A bench; whatever still runs is killed in the end."""
-    made = Bench(kafka, topics, tmp_path)
-    yield made
-    for process in made.processes:
-        if process.alive:
-            made.kill_everything(process)
 
 
 def test_latest_is_resolved_once_although_the_job_dies_before_its_first_checkpoint(bench: Bench) -> None:
