@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential
 
 from ...engine.errors import JobInvalidError, SinkUnavailableError, SourceUnavailableError
@@ -75,10 +76,13 @@ def redact(settings: Mapping[str, object]) -> dict[str, object]:
 
 
 def base_settings(bootstrap: str, client: Mapping[str, object]) -> dict[str, Any]:
-    """Settings of every client: quiet logs, bounded metadata."""
+    """Settings of every client: bounded metadata, and no lines of its own on the terminal unless they are asked for.
+
+    What the client has to say comes through `error_cb`, see `Complaints`.
+    """
     return {
         "bootstrap.servers": bootstrap,
-        "log_level": 3,
+        "log_level": 7 if "debug" in client else 0,
         "socket.timeout.ms": SOCKET_TIMEOUT_MS,
         "topic.metadata.refresh.interval.ms": 30_000,
         **client,
@@ -114,6 +118,26 @@ def consumer_settings(bootstrap: str, group: str, client: Mapping[str, object]) 
     return {**CONSUMER, **base_settings(bootstrap, client), "group.id": group}
 
 
+class Complaints:
+    """Remembers what a client said last about its connections; give `hear` as `error_cb`.
+
+    A call that waits for a broker only says that nobody answered; this says why.
+    """
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    def hear(self, error: KafkaError) -> None:
+        """Take in an error that belongs to no call."""
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 (its public name)
+            self.last = error.str()
+
+    def behind(self, error: KafkaException, client: AdminClient | Producer) -> str:
+        """Return what an error of this client says, and what the client said about the cause."""
+        client.poll(0)
+        return f"{text_of(error)} ({self.last})" if self.last else text_of(error)
+
+
 def text_of(error: KafkaError | KafkaException) -> str:
     """Return a client error in one line."""
     inner = error.args[0] if isinstance(error, KafkaException) and error.args else error
@@ -126,18 +150,18 @@ def code_of(error: KafkaException) -> int:
     return inner.code() if isinstance(inner, KafkaError) else KafkaError._FAIL  # noqa: SLF001 (its public name)
 
 
-def source_unavailable(bootstrap: str, doing: str, error: KafkaException) -> SourceUnavailableError:
+def source_unavailable(bootstrap: str, doing: str, error: KafkaException, why: str = "") -> SourceUnavailableError:
     """Make the error for a broker that cannot be reached by a source."""
     return SourceUnavailableError(
-        f"Kafka at {bootstrap}: {doing} failed: {text_of(error)}",
+        f"Kafka at {bootstrap}: {doing} failed: {why or text_of(error)}",
         hint="check bootstrap, the network and the credentials",
     )
 
 
-def sink_unavailable(bootstrap: str, doing: str, error: KafkaException) -> SinkUnavailableError:
+def sink_unavailable(bootstrap: str, doing: str, error: KafkaException, why: str = "") -> SinkUnavailableError:
     """Make the error for a broker that cannot be reached by a sink."""
     return SinkUnavailableError(
-        f"Kafka at {bootstrap}: {doing} failed: {text_of(error)}",
+        f"Kafka at {bootstrap}: {doing} failed: {why or text_of(error)}",
         hint="check bootstrap, the network and the credentials",
     )
 

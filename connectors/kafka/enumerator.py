@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Final
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from ...engine.errors import SourceError, SourceUnavailableError
+from ...engine.errors import SourceError
 from ...engine.ports.source import Position, Split
 from .client import (
     CONNECT_TIMEOUT_S,
+    Complaints,
     base_settings,
     code_of,
     consumer_settings,
     make_client,
     patiently,
     source_unavailable,
-    text_of,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ class KafkaEnumerator:
     def __init__(self, settings: Settings, job: str, uid: str) -> None:
         self._s = settings
         self._uid = uid
-        self._admin = make_client(AdminClient, base_settings(settings.bootstrap, settings.client))
+        self._complaints = Complaints()
+        admin = {**base_settings(settings.bootstrap, settings.client), "error_cb": self._complaints.hear}
+        self._admin = make_client(AdminClient, admin)
         self._group = settings.group
         self._consumer: Consumer | None = None
         self._job = job
@@ -121,10 +123,9 @@ class KafkaEnumerator:
         try:
             return list(self._admin.list_topics(timeout=CONNECT_TIMEOUT_S).topics)
         except KafkaException as error:
-            raise SourceUnavailableError(
-                f"source '{self._uid}': no Kafka broker answers at {self._s.bootstrap}: {text_of(error)}",
-                hint="check bootstrap, and that the broker runs",
-            ) from error
+            why = self._complaints.behind(error, self._admin)
+            doing = f"source '{self._uid}': looking for a broker"
+            raise source_unavailable(self._s.bootstrap, doing, error, why) from error
 
     def _offsets(self, partitions: Sequence[tuple[str, int]], spec: OffsetSpec) -> dict[tuple[str, int], int]:
         asked = {TopicPartition(topic, partition): spec for topic, partition in partitions}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ...engine.errors import SourceError, SourceUnavailableError
 from ...engine.ports.source import Position, ReaderContext, SourceBatch, Split
 from .batches import BatchConsumer, Event, RawBatch
-from .client import consumer_settings, make_client, source_unavailable
+from .client import Complaints, consumer_settings, make_client, source_unavailable
 from .consume import open_batches
 from .decoding import RecordDecoder
 from .enumerator import parse_split_id
@@ -25,11 +26,13 @@ from .librdkafka import PARTITION_EOF
 if TYPE_CHECKING:
     from .source import Settings
 
+log = logging.getLogger(__name__)
 BATCH_ROWS_MAX: Final = 65_536
 FIRST_WAIT_S: Final = 0.02
 """How long a batch may be gathered for; the batch call waits this long unless the batch is full."""
 DOWN_TIMEOUT_S: Final = 60.0
 """How long all brokers may be away before the reader gives up; the client itself reconnects meanwhile."""
+DOWN_CHECK_TIMEOUT_S: Final = 1.0
 OFFSET_OUT_OF_RANGE: Final = 1
 NO_OFFSET: Final = -168
 AUTO_OFFSET_RESET: Final = -140
@@ -69,6 +72,7 @@ class KafkaReader:
         self._consumer: Consumer | None = None
         self._batches: BatchConsumer | None = None
         self._down_since: float | None = None
+        self._complaints = Complaints()
         self._announce: set[str] = set()
 
     def assign(self, splits: Sequence[Split]) -> None:
@@ -128,11 +132,15 @@ class KafkaReader:
                     hint="start under a new job name, or bring the old topic back",
                 )
 
-    def _error(self, error: object) -> None:
+    def _error(self, error: KafkaError) -> None:
         """Called by the client for what belongs to no partition; it goes on trying by itself."""
-        code = error.code() if hasattr(error, "code") else 0
-        if code == ALL_BROKERS_DOWN:
-            self._down_since = self._down_since or time.monotonic()
+        self._complaints.hear(error)
+        if error.code() == ALL_BROKERS_DOWN and self._down_since is None:
+            self._down_since = time.monotonic()
+            log.warning(
+                "source '%s': no Kafka broker answers at %s (%s); waiting for one",
+                self._context.uid, self._s.bootstrap, self._complaints.last,
+            )  # fmt: skip
 
     def read(self, max_rows: int, timeout_s: float) -> SourceBatch | None:
         """Return the next decoded batch."""
@@ -144,10 +152,7 @@ class KafkaReader:
         if len(raw):
             self._down_since = None
         elif self._down_since is not None and time.monotonic() - self._down_since > DOWN_TIMEOUT_S:
-            raise SourceUnavailableError(
-                f"source '{self._context.uid}': no Kafka broker at {self._s.bootstrap} for {DOWN_TIMEOUT_S:.0f} s",
-                hint="the job goes on from its last checkpoint when the brokers are back",
-            )
+            self._check_down()
         finished = {*self._announce}
         self._announce.clear()
         raw = self._cut(raw)
@@ -160,6 +165,19 @@ class KafkaReader:
                 self._decoder.empty(), positions, caught_up=frozenset(caught_up), finished=frozenset(finished)
             )
         return self._decode(raw, caught_up, finished)
+
+    def _check_down(self) -> None:
+        """Raise unless a broker answers again, which an idle topic does not show by itself."""
+        assert self._consumer is not None
+        try:
+            self._consumer.list_topics(self._s.topics[0] if self._s.topics else None, timeout=DOWN_CHECK_TIMEOUT_S)
+        except KafkaException as error:
+            raise SourceUnavailableError(
+                f"source '{self._context.uid}': no Kafka broker at {self._s.bootstrap} for {DOWN_TIMEOUT_S:.0f} s "
+                f"({self._complaints.last})",
+                hint="the job goes on from its last checkpoint when the brokers are back",
+            ) from error
+        self._down_since = None
 
     def _events(self, events: Sequence[Event]) -> set[str]:
         caught_up = set()

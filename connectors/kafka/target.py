@@ -15,7 +15,16 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollectio
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from ...engine.errors import LedgerMismatchError, SinkError
-from .client import CONNECT_TIMEOUT_S, base_settings, code_of, make_client, producer_settings, sink_unavailable, text_of
+from .client import (
+    CONNECT_TIMEOUT_S,
+    Complaints,
+    base_settings,
+    code_of,
+    make_client,
+    producer_settings,
+    sink_unavailable,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from .sink import SinkSettings
@@ -40,11 +49,15 @@ def prepare_target(
 ) -> Mapping[str, object]:
     """Return cluster, topic, topic_id, partitions, ledger and bytes_max; see `Sink.prepare` for the errors."""
     _check_settings(settings)
-    admin = make_client(AdminClient, base_settings(settings.bootstrap, settings.client))
+    complaints = Complaints()
+    admin = make_client(
+        AdminClient, {**base_settings(settings.bootstrap, settings.client), "error_cb": complaints.hear}
+    )
     try:
         metadata = admin.list_topics(timeout=CONNECT_TIMEOUT_S)
     except KafkaException as error:
-        raise sink_unavailable(settings.bootstrap, f"sink '{uid}': looking for a broker", error) from error
+        why = complaints.behind(error, admin)
+        raise sink_unavailable(settings.bootstrap, f"sink '{uid}': looking for a broker", error, why) from error
     try:
         target = _target(admin, settings, uid)
         target["cluster"] = metadata.cluster_id

@@ -9,7 +9,16 @@ from typing import Final, Literal
 
 import polars as pl
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 from .processes import ServiceError, wait_until
 
@@ -61,6 +70,12 @@ class Topics:
         """Raise the topic's number of partitions to `partitions`."""
         self._admin.create_partitions([NewPartitions(name, partitions)])[name].result(ADMIN_TIMEOUT_S)
         self._await_partitions(name, partitions)
+
+    def set_config(self, name: str, setting: str, value: str) -> None:
+        """Change one setting of the topic."""
+        entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
+        self._admin.incremental_alter_configs([resource])[resource].result(ADMIN_TIMEOUT_S)
 
     def delete(self, name: str) -> None:
         """Delete the topic and wait until it is gone."""
