@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from .conftest import MakeScene
@@ -9,9 +11,11 @@ from .conftest import MakeScene
 
 def tell(request: pytest.FixtureRequest, text: str) -> None:
     """Write a line to the terminal, also when output is captured: the figures are what these tests are for."""
-    terminal = request.config.pluginmanager.get_plugin("terminalreporter")
-    assert terminal is not None
-    terminal.write_line(f"\n{text}")
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+    assert capture is not None
+    with capture.global_and_fixture_disabled():
+        sys.stdout.write(f"\n{text}\n")
+        sys.stdout.flush()
 
 
 @pytest.mark.timeout(7200)
