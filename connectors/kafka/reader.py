@@ -33,6 +33,7 @@ FIRST_WAIT_S: Final = 0.02
 DOWN_TIMEOUT_S: Final = 60.0
 """How long all brokers may be away before the reader gives up; the client itself reconnects meanwhile."""
 DOWN_CHECK_TIMEOUT_S: Final = 1.0
+WATERMARK_TIMEOUT_S: Final = 10.0
 OFFSET_OUT_OF_RANGE: Final = 1
 NO_OFFSET: Final = -168
 AUTO_OFFSET_RESET: Final = -140
@@ -200,15 +201,28 @@ class KafkaReader:
                     f"{where}: offset {at} is not there any more: {event.text}",
                     hint='records were deleted before they were read; on_out_of_range="earliest" reads what is left',
                 )
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(event.topic, event.partition), timeout=10)
-            place.next = low if self._s.on_out_of_range == "earliest" else high
-            self._consumer.seek(TopicPartition(event.topic, event.partition, place.next))
+            self._begin_again(self._consumer, event, place)
         elif event.code in UNKNOWN:
             raise SourceError(
                 f"{where} {UNKNOWN[event.code]}: {event.text}", hint="check the topic and the rights on it"
             )
         elif event.code >= 0:
             raise SourceError(f"{where}: {event.text}", hint="see the broker's log")
+
+    def _begin_again(self, consumer: Consumer, event: Event, place: _Place) -> None:
+        """Go on at the first or behind the last record; the client has stopped the partition, so assign it anew."""
+        partition = TopicPartition(event.topic, event.partition)
+        try:
+            low, high = consumer.get_watermark_offsets(partition, timeout=WATERMARK_TIMEOUT_S)
+            before, place.next = place.next, low if self._s.on_out_of_range == "earliest" else high
+            consumer.incremental_unassign([partition])
+            consumer.incremental_assign([TopicPartition(event.topic, event.partition, place.next)])
+        except KafkaException as error:
+            raise source_unavailable(self._s.bootstrap, f"looking for the records of {partition}", error) from error
+        log.warning(
+            "source '%s': topic '%s' partition %d: offset %d is not there any more, going on at %d (on_out_of_range)",
+            self._context.uid, event.topic, event.partition, before, place.next,
+        )  # fmt: skip
 
     def _cut(self, raw: RawBatch) -> RawBatch:
         """Drop records at or behind bounded ends."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from typing import Final
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from services.processes import wait_until
 
-from .bench import SEEN_TIMEOUT_S, Bench
+from .bench import PARTITIONS, SEEN_TIMEOUT_S, Bench
 
 FAILED: Final = 1
 
@@ -83,6 +85,33 @@ def test_a_storage_set_back_to_an_older_checkpoint_is_refused(bench: Bench) -> N
     assert "the storage was wiped or restored from an older copy" in job.log
     assert bench.seen() == seen
     assert len(values) == 40
+
+
+def test_a_partition_that_is_added_while_the_job_runs_is_read_from_its_first_record(bench: Bench) -> None:
+    first = bench.write("first", 20)
+    job = bench.job("--workers", "2")
+    bench.await_seen(job, len(first))
+    bench.topics.add_partitions(bench.input, PARTITIONS + 1)
+    bench.topics.produce(bench.input, ["new 0", "new 1"], keys=["new"] * 2, partition=PARTITIONS)
+    bench.await_seen(job, len(first) + 2)
+    job.kill(*job.workers[:1])
+    bench.topics.produce(bench.input, ["new 2"], keys=["new"], partition=PARTITIONS)
+    bench.await_seen(job, len(first) + 3)
+    assert job.stop() == 0
+    bench.check([*first, "new 0", "new 1", "new 2"])
+
+
+def test_offsets_are_reported_to_the_group_after_the_commit(bench: Bench) -> None:
+    bench.environment["GROUP"] = bench.name
+    bench.write("value", 4 * PARTITIONS)
+    job = bench.job()
+    bench.await_seen(job, 4 * PARTITIONS)
+    assert job.stop() == 0
+    settings = {"bootstrap.servers": bench.environment["BROKER"], "group.id": bench.name}
+    with closing(Consumer(settings)) as consumer:
+        asked = [TopicPartition(bench.input, partition) for partition in range(PARTITIONS)]
+        found = consumer.committed(asked, timeout=SEEN_TIMEOUT_S)
+    assert [place.offset for place in found] == [4] * PARTITIONS
 
 
 def test_two_storages_of_one_job_are_refused_by_name(bench: Bench) -> None:

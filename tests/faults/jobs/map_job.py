@@ -13,6 +13,8 @@ lines = tg.KafkaSource(
     bootstrap=os.environ["BROKER"],
     format=tg.Text(column="value", metadata=("key",)),
     start=os.environ.get("START", "earliest"),
+    group=os.environ.get("GROUP"),
+    discovery_interval="1s",
 )
 (
     job.read(lines, uid="lines")
