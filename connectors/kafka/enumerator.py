@@ -48,11 +48,14 @@ class KafkaEnumerator:
         self._s = settings
         self._uid = uid
         self._complaints = Complaints()
-        admin = {**base_settings(settings.bootstrap, settings.client), "error_cb": self._complaints.hear}
-        self._admin = make_client(AdminClient, admin)
+        self._admin = self._connect()
         self._group = settings.group
         self._consumer: Consumer | None = None
         self._job = job
+
+    def _connect(self) -> AdminClient:
+        settings = {**base_settings(self._s.bootstrap, self._s.client), "error_cb": self._complaints.hear}
+        return make_client(AdminClient, settings)
 
     def discover(self) -> Sequence[Split]:
         """Return all partitions with resolved start, first and end positions."""
@@ -65,6 +68,8 @@ class KafkaEnumerator:
             last = self._offsets(partitions, OffsetSpec.latest())
             start = self._start(partitions, first, last)
         except KafkaException as error:
+            # A new client next time: this one may remember the leaders of before a broker's restart.
+            self._admin = self._connect()
             raise source_unavailable(self._s.bootstrap, f"looking up topics {self._s.what}", error) from error
         splits = []
         for index, (topic, partition) in enumerate(partitions):

@@ -72,6 +72,8 @@ class Ledger:
         try:
             latest = self._latest()
         except KafkaException as error:
+            # New clients next time: these may remember the leader of before a broker's restart, and be refused for it.
+            self.close()
             raise sink_unavailable(self._s.bootstrap, f"reading ledger '{self._topic}'", error) from error
         return {subtask: self._entry(latest, sink_uid, subtask) for subtask in subtasks}
 
@@ -175,7 +177,8 @@ class Ledger:
         return self._consumer
 
     def close(self) -> None:
-        """Close the consumer."""
+        """Give the clients back; the next read opens new ones."""
+        self._admin = None
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None

@@ -8,7 +8,6 @@ from typing import Final
 
 import polars as pl
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from services.kafka import KafkaBroker
 from services.processes import wait_until
@@ -56,7 +55,6 @@ class Scene:
         self.feeder = Feeder(broker.bootstrap, self.input, PARTITIONS, PER_SECOND, seed)
         self.job = self.another("log", *options)
         self.rounds = Rounds(broker.bootstrap, self.job, self.feeder, self.output, PARTITIONS, seed)
-        self._admin = AdminClient(dict(broker.client))
 
     def another(self, log: str, *options: str) -> JobProcess:
         """Return a further process of the same job, not started yet."""
@@ -76,7 +74,7 @@ class Scene:
 
     def end(self) -> int:
         """How many records (and transaction markers) a read_committed reader may see."""
-        return committed_end(self._admin, self.output, PARTITIONS)
+        return committed_end(self.broker.client, self.output, PARTITIONS)
 
     def await_output(self, job: JobProcess | None = None, timeout_s: float = SETTLE_TIMEOUT_S) -> None:
         """Wait until new output appears; a job that ended by itself meanwhile is an error."""
