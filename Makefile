@@ -23,7 +23,7 @@ check: lint ## lint, types, import contracts, tidy and unit tests (under a minut
 
 .PHONY: test
 test: lint services wheel ## everything: check, the built wheel, and all tests on a real Kafka and a real S3 server
-	$(BIN)/pytest -q --ignore=tests/wheel tests
+	$(BIN)/pytest -q -n 2 --dist loadfile --ignore=tests/wheel tests
 
 .PHONY: sim
 sim: $(READY) ## simulate the protocol: SEEDS=10000 seeds from SEED=0 on, RULE=name switches a rule off
