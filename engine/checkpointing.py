@@ -8,7 +8,7 @@ from typing import Final
 
 from . import assembly
 from .context import Facts
-from .errors import CheckpointFailedError, TidegateError
+from .errors import CheckpointFailedError, StoreDeniedError, TidegateError
 from .failpoints import failpoint
 from .messages import AbandonTry, Ack, Decided, SendBarrier
 from .protocol import checkpoint as cp
@@ -149,7 +149,8 @@ class Checkpointing:
         self._feed(cp.DecisionWon() if won else cp.DecisionLost())
 
     def _unwritten(self, error: Exception) -> None:
-        if isinstance(error, TidegateError) and error.retryable:
+        denied = isinstance(error, StoreDeniedError)
+        if isinstance(error, TidegateError) and (error.retryable or denied):
             log.warning("whether checkpoint %d was written is unknown: %s", self._machine.epoch, error)
             self._feed(cp.DecisionUnknown(str(error)))
         elif isinstance(error, TidegateError):

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from .elements import Barrier
-from .errors import StoreUnavailableError
+from .errors import StoreDeniedError, StoreUnavailableError
 from .failpoints import failpoint
 from .messages import Ack, TryFailed
 from .outbox import seal
@@ -83,7 +83,8 @@ class Uploader:
         try:
             self._report(self._upload(parts))
             failpoint("worker.acknowledged")
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, StoreDeniedError) as error:
+            # Credentials expire and are renewed: a denial in mid-run fails the try, not the job.
             self._report(TryFailed(barrier.epoch, barrier.tries, str(error)))
         except Exception as error:  # noqa: BLE001 (handed on, see below)
             # Anything else is a defect or a broken store: the worker's main thread ends the attempt with it.
