@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,8 @@ JOB: Final = Path(__file__).parent / "jobs" / "problem_job.py"
 WAIT_S: Final = 90.0
 FAILED: Final = 1
 INVALID: Final = 3
+USER: Final = "tidegate"
+PASSWORD: Final = "correct-horse-battery"
 GOOD: Final = [json.dumps({"n": n, "ts": n * 1000}) for n in range(20)]
 
 
@@ -151,3 +153,39 @@ def test_a_mistake_in_the_job_file_is_named(change: tuple[str, str], said: str, 
     assert code in {FAILED, INVALID}, text
     assert said in text
     assert not (bench.folder / "store").exists()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[tuple[KafkaBroker, str]]:
+    """A broker with a second listener that asks for a password, and that listener's address."""
+    broker = KafkaBroker(tmp_path / "kafka")
+    address = f"127.0.0.1:{free_port()}"
+    listeners = (f"PLAINTEXT://{broker.bootstrap}", f"SASL_PLAINTEXT://{address}")
+    login = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
+    broker._properties |= {
+        "listeners": ",".join([*listeners, f"CONTROLLER://127.0.0.1:{broker.controller_port}"]),
+        "advertised.listeners": ",".join(listeners),
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.sasl_plaintext.plain.sasl.jaas.config": login,
+    }
+    broker.start()
+    yield broker, address
+    broker.kill()
+
+
+def test_credentials_are_passed_through_and_wrong_ones_are_said_without_the_secret(
+    guarded: tuple[KafkaBroker, str], tmp_path: Path
+) -> None:
+    broker, address = guarded
+    bench = Bench(broker, Topics(broker.client), tmp_path)
+    bench.write(GOOD)
+    login = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": USER}
+    wrong = "wrong-" + PASSWORD
+    code, text = bench.run("--restarts", "0", BROKER=address, CLIENT=json.dumps({**login, "sasl.password": wrong}))
+    assert code == FAILED
+    assert "Authentication failed" in text
+    assert PASSWORD not in text
+    code, text = bench.run(BROKER=address, CLIENT=json.dumps({**login, "sasl.password": PASSWORD}))
+    assert code == 0, text
+    assert PASSWORD not in text
+    assert bench.numbers() == list(range(20))
