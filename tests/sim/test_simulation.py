@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import subprocess
+import sys
 from typing import Final
 
 import pytest
@@ -42,6 +46,23 @@ def test_a_seed_is_the_same_each_time() -> None:
     first, second = (simulate(plan_of(seed), rules) for _ in range(2))
     assert first == second
     assert first.story
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_a_seed_is_the_same_in_another_process(hash_seed: str) -> None:
+    outcomes = [simulate(plan_of(seed)) for seed in range(40)]
+    here = [[outcome.steps, outcome.attempts, outcome.epochs] for outcome in outcomes]
+    code = (
+        "import json; from tests.sim.plan import plan_of; from tests.sim.simulate import simulate;"
+        "outcomes = [simulate(plan_of(seed)) for seed in range(40)];"
+        "print(json.dumps([[o.steps, o.attempts, o.epochs] for o in outcomes]))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert json.loads(run.stdout) == here
 
 
 def test_a_failing_seed_is_shrunk_to_few_faults() -> None:

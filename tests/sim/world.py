@@ -33,7 +33,7 @@ class Process:
     name: str
     alive: bool = True
     paused: bool = False
-    lanes: set[object] = field(default_factory=set)
+    lanes: dict[object, None] = field(default_factory=dict)
 
     def on_killed(self) -> None:
         """Called when the process dies."""
@@ -81,7 +81,7 @@ class World:
             self._places[lane] = len(self._order)
             self._order.append(lane)
             if owner is not None:
-                owner.lanes.add(lane)
+                owner.lanes[lane] = None
         found.waiting.append((what, action))
 
     def send(self, sender: Process, receiver: Process, what: str, action: Callable[[], None]) -> None:
@@ -168,7 +168,7 @@ class World:
         if not lane.waiting:
             self._drop(name)
             if owner is not None:
-                owner.lanes.discard(name)
+                owner.lanes.pop(name, None)
         self.steps += 1
         self.tell(f"{owner.name if owner else '-'}: {what}")
         action()
