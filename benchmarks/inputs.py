@@ -63,7 +63,13 @@ def write(bootstrap: str, topic: str, frame: pl.DataFrame, by_number: bool = Fal
     columns = {"key": keys, "value": Json().encode(frame), "partition": pa.array(placed)}
     batch = pa.RecordBatch.from_pydict(columns)
     producer = Producer(
-        {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 20, "batch.num.messages": 10_000}
+        {
+            "bootstrap.servers": bootstrap,
+            "log_level": 0,
+            "enable.idempotence": True,
+            "linger.ms": 20,
+            "batch.num.messages": 10_000,
+        }
     )
     BatchProducer(producer, None, topic).send(batch)
     if producer.flush(120):

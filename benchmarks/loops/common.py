@@ -29,6 +29,7 @@ def run(process: Callable[[Message], Iterable[tuple[bytes, bytes]]]) -> None:
             "bootstrap.servers": broker,
             "transactional.id": name,
             "linger.ms": 20,
+            "log_level": 0,
             "queue.buffering.max.messages": 1_000_000,
         }
     )

@@ -21,7 +21,9 @@ class Feeder:
     """Writes orders at a steady rate in a thread. Keys keep their partition; times are off by at most JITTER_MS."""
 
     def __init__(self, bootstrap: str, topic: str, partitions: int, per_second: int, seed: int) -> None:
-        self._producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5})
+        self._producer = Producer(
+            {"bootstrap.servers": bootstrap, "log_level": 0, "enable.idempotence": True, "linger.ms": 5}
+        )
         self._topic = topic
         self._partitions = partitions
         self._per_second = per_second

@@ -45,7 +45,7 @@ class Topics:
 
     def __init__(self, client: Mapping[str, str]) -> None:
         self._client: dict[str, str] = dict(client)
-        self._admin = AdminClient({**self._client})
+        self._admin = AdminClient({**self._client, "log_level": "0"})
         self._run = uuid.uuid4().hex[:8]
         self._numbers = itertools.count(1)
 
@@ -92,7 +92,13 @@ class Topics:
         timestamp_ms: int = 0,
     ) -> None:
         """Write records in order and wait until all are acknowledged; partition -1 goes by key, as Java clients do."""
-        settings = {**self._client, "enable.idempotence": "true", "linger.ms": "5", "partitioner": "murmur2_random"}
+        settings = {
+            **self._client,
+            "log_level": "0",
+            "enable.idempotence": "true",
+            "linger.ms": "5",
+            "partitioner": "murmur2_random",
+        }
         producer = Producer(settings)
         failures: list[KafkaError] = []
 
@@ -132,7 +138,7 @@ class Topics:
 
 def end_offsets(client: Mapping[str, str], topic: str, isolation: Isolation = "read_committed") -> dict[int, int]:
     """The offset behind the last readable record, by partition; with read_committed the last stable offset."""
-    admin = AdminClient({**client})
+    admin = AdminClient({**client, "log_level": "0"})
     about = admin.list_topics(topic=topic, timeout=ADMIN_TIMEOUT_S).topics[topic]
     if about.error is not None:
         raise ServiceError(f"topic {topic}: {about.error}")
@@ -152,6 +158,7 @@ def read_topic(client: Mapping[str, str], topic: str, isolation: Isolation = "re
     consumer = Consumer(
         {
             **client,
+            "log_level": "0",
             "group.id": f"read-{uuid.uuid4().hex}",
             "auto.offset.reset": "error",
             "enable.auto.commit": "false",
