@@ -24,8 +24,11 @@ SETTLE_TIMEOUT_S: Final = 120.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The number of kill rounds; CI runs few."""
+    """How many rounds of kills and faults; CI runs few."""
     parser.addoption("--rounds", type=int, default=8, help="kill rounds per job and storage")
+    parser.addoption("--fault-rounds", type=int, default=4, help="rounds of random faults per job and storage")
+    parser.addoption("--fault-seed", type=int, default=1, help="chooses the faults, their order and their moments")
+    parser.addoption("--minutes", type=float, default=0.0, help="how long the soak under random faults lasts at least")
 
 
 class Scene:

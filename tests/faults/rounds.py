@@ -49,14 +49,18 @@ class Report:
         """Whether the output is what it should be."""
         return not (self.lost or self.doubled or self.wrong or self.disordered)
 
+    @property
+    def figures(self) -> str:
+        """What the comparison found."""
+        return (
+            f"records {self.records} of {self.expected}; lost {self.lost}, doubled {self.doubled}, "
+            f"wrong {self.wrong}, out of order {self.disordered}"
+        )
+
     def __str__(self) -> str:
         kills = ", ".join(f"{kind} {count}" for kind, count in sorted(self.kills.items()))
         longest = max(self.recovery_s, default=0.0)
-        return (
-            f"rounds {self.rounds} ({kills}); records {self.records} of {self.expected}; lost {self.lost}, "
-            f"doubled {self.doubled}, wrong {self.wrong}, out of order {self.disordered}; "
-            f"longest recovery {longest:.1f} s"
-        )
+        return f"rounds {self.rounds} ({kills}); {self.figures}; longest recovery {longest:.1f} s"
 
 
 def committed_end(client: Mapping[str, str], topic: str, partitions: int) -> int:

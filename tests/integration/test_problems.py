@@ -162,12 +162,14 @@ def guarded(tmp_path: Path) -> Iterator[tuple[KafkaBroker, str]]:
     address = f"127.0.0.1:{free_port()}"
     listeners = (f"PLAINTEXT://{broker.bootstrap}", f"SASL_PLAINTEXT://{address}")
     login = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
-    broker._properties |= {
-        "listeners": ",".join([*listeners, f"CONTROLLER://127.0.0.1:{broker.controller_port}"]),
-        "advertised.listeners": ",".join(listeners),
-        "sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.sasl_plaintext.plain.sasl.jaas.config": login,
-    }
+    broker.configure(
+        {
+            "listeners": ",".join([*listeners, f"CONTROLLER://127.0.0.1:{broker.controller_port}"]),
+            "advertised.listeners": ",".join(listeners),
+            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.sasl_plaintext.plain.sasl.jaas.config": login,
+        }
+    )
     broker.start()
     yield broker, address
     broker.kill()

@@ -87,6 +87,10 @@ class KafkaBroker(ServerProcess):
         self.controller_port: int = join.controller_port if join else free_port()
         self.cluster_id: str = join.cluster_id if join else urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
+    def configure(self, properties: Mapping[str, str]) -> None:
+        """Override or add settings before the first start."""
+        self._properties |= properties
+
     def start(self) -> None:
         """Start and wait until clients are answered; the first start formats the data folder."""
         settings = self.folder / "server.properties"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import threading
 from collections import deque
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Final
+
+ANSWER_TIMEOUT_S: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Fault:
     status: int = 0
     code: str = ""
     keep_bytes: int = 0
+    again_s: float | None = None
 
 
 def lost_answer(method: str) -> Fault:
@@ -40,6 +44,11 @@ def broken_body(method: str, keep_bytes: int) -> Fault:
 def error(method: str, status: int, code: str) -> Fault:
     """The answer is an S3 error."""
     return Fault(method, reaches=False, status=status, code=code)
+
+
+def again_later(method: str, after_s: float) -> Fault:
+    """The server does it, and gets the very same request once more after a while."""
+    return Fault(method, reaches=True, again_s=after_s)
 
 
 class FaultyProxy:
@@ -85,25 +94,38 @@ class FaultyProxy:
             fault = next((f for f in self.faults if f.method == request.command), None)
             if fault is not None:
                 self.faults.remove(fault)
-        status, headers, data = self._forward(request, body) if fault is None or fault.reaches else (0, [], b"")
+        try:
+            status, headers, data = self._forward(request, body) if fault is None or fault.reaches else (0, [], b"")
+        except (OSError, http.client.HTTPException):
+            self._cut(request)
+            return
         if fault is not None and fault.status:
             status, headers = fault.status, [("Content-Type", "application/xml")]
             data = f"<Error><Code>{fault.code}</Code><Message>injected</Message></Error>".encode()
+        elif fault is not None and fault.again_s is not None:
+            threading.Timer(fault.again_s, self._again, (request, body)).start()
         elif fault is not None and not fault.keep_bytes:
             self._cut(request)
             return
-        request.send_response(status)
-        for name, value in headers:
-            request.send_header(name, value)
-        request.send_header("Content-Length", str(len(data)))
-        request.end_headers()
-        if request.command != "HEAD":
-            request.wfile.write(data[: fault.keep_bytes] if fault is not None and fault.keep_bytes else data)
+        with contextlib.suppress(OSError):  # a client that did not wait
+            kept = data[: fault.keep_bytes] if fault is not None and fault.keep_bytes else data
+            self._answer(request, status, headers, kept, len(data))
         if fault is not None and fault.keep_bytes:
             self._cut(request)
 
+    def _answer(
+        self, request: BaseHTTPRequestHandler, status: int, headers: list[tuple[str, str]], data: bytes, size: int
+    ) -> None:
+        request.send_response(status)
+        for name, value in headers:
+            request.send_header(name, value)
+        request.send_header("Content-Length", str(size))
+        request.end_headers()
+        if request.command != "HEAD":
+            request.wfile.write(data)
+
     def _forward(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        connection = http.client.HTTPConnection(*self.target, timeout=10)
+        connection = http.client.HTTPConnection(*self.target, timeout=ANSWER_TIMEOUT_S)
         try:
             connection.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
             for name, value in request.headers.items():
@@ -116,7 +138,13 @@ class FaultyProxy:
         finally:
             connection.close()
 
+    def _again(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
+        # Nobody waits for this answer, nor minds that the server is away.
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            self._forward(request, body)
+
     def _cut(self, request: BaseHTTPRequestHandler) -> None:
         request.close_connection = True
-        request.wfile.flush()
-        request.connection.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # the client may have gone first
+            request.wfile.flush()
+            request.connection.shutdown(socket.SHUT_RDWR)
